@@ -1,0 +1,1 @@
+"""From a checkout to an artifact: requirements, environment, source, assets, pipeline."""

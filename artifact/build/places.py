@@ -1,0 +1,70 @@
+"""Where a build machine keeps what makes the next build fast: every path of it, named once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import variables
+from artifact.site import environment_path
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The caches of a build for one site root; nothing here touches the disk."""
+
+    root: str
+    """The site root the environments are compiled for."""
+    cache: Path
+    """The machine's cache, shared by all sites of a user."""
+
+    @property
+    def environments(self) -> Path:
+        return Path(self.root) / "virtualenv"
+
+    def environment(self, key: str) -> Path:
+        return environment_path(self.root, key)
+
+    @property
+    def beside(self) -> Path:
+        """What belongs to the environments but is not one: locks, packs, stamps."""
+        return self.environments / ".build"
+
+    def lock(self, key: str) -> Path:
+        """The lock file two jobs building one key meet at."""
+        return self.beside / f"{key}.lock"
+
+    def pack(self, key: str) -> Path:
+        """The environment's gzip members, written once and copied into every artifact."""
+        return self.beside / f"{key}.pack"
+
+    def stamp(self, key: str) -> Path:
+        """Sizes and times of the environment's files when it was finished."""
+        return self.beside / f"{key}.stamp"
+
+    def resolved(self, digest: str) -> Path:
+        """The lock that an unpinned input of this digest was resolved to."""
+        return self.beside / f"{digest}.requirements.lock"
+
+    @property
+    def wheelhouse(self) -> Path:
+        return self.cache / "wheelhouse"
+
+    @property
+    def assets(self) -> Path:
+        return self.cache / "assets"
+
+    @property
+    def bytecode(self) -> Path:
+        return self.cache / "bytecode"
+
+    @property
+    def interpreters(self) -> Path:
+        return self.cache / "interpreters"
+
+
+def places(root: str) -> Places:
+    """Return the places of a site root, with the cache where `ARTIFACT_CACHE` or XDG put it."""
+    explicit = variables.get("ARTIFACT_CACHE")
+    home = variables.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Places(root, Path(explicit) if explicit else Path(home) / "artifact")

@@ -1,0 +1,195 @@
+"""The door to the disk: write beside then rename, locks that name their holder, careful removal."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import variables
+from artifact.errors import Locked
+
+_COPY_BYTES = 1 << 30
+_POLL_SECONDS = 0.1
+
+
+def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Replace a file in one step; after a crash it holds the old or the new content, whole."""
+    content = data.encode() if isinstance(data, str) else data
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(descriptor, mode)
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        # A crash here leaves the old file and a dot file that the next write replaces.
+        beside.replace(path)
+        sync_directory(path.parent)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def point(link: Path, target: str) -> None:
+    """Make `link` a symlink to `target` in one step, whatever it pointed at before."""
+    beside = link.with_name(f".{link.name}.{os.getpid()}.new")
+    beside.unlink(missing_ok=True)
+    try:
+        beside.symlink_to(target)
+        # A crash here leaves the old link: unlink-then-symlink would leave a moment without one.
+        beside.replace(link)
+        sync_directory(link.parent)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_range(source: int, offset: int, length: int, sink: int) -> None:
+    """Append `length` bytes of one descriptor, from `offset`, to another, inside the kernel.
+
+    Raises:
+        OSError: the source is shorter than promised (EIO), or the disk says no.
+    """
+    while length:
+        try:
+            copied = os.copy_file_range(source, sink, min(length, _COPY_BYTES), offset)
+        except OSError as error:
+            if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            copied = os.sendfile(sink, source, offset, min(length, _COPY_BYTES))
+        if copied == 0:
+            raise OSError(errno.EIO, "file is shorter than expected")
+        offset += copied
+        length -= copied
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file or a tree, read-only directories included; nothing there is fine.
+
+    The tree is renamed first, so that a crash never leaves half of it under its own name.
+    """
+    if not path.is_symlink() and not path.exists():
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    doomed = path
+    if not path.name.startswith(".removing-"):
+        doomed = path.with_name(f".removing-{path.name}-{os.getpid()}-{time.monotonic_ns()}")
+        path.rename(doomed)
+    _remove(doomed)
+
+
+def _remove(directory: Path) -> None:
+    with contextlib.suppress(PermissionError):
+        directory.chmod(0o700)
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _remove(Path(entry.path))
+            else:
+                os.unlink(entry.path)
+    directory.rmdir()
+
+
+def make_read_only(root: Path) -> None:
+    """Take the write permission from everything in a tree, directories last."""
+    for parent, _directories, names in os.walk(root, topdown=False):
+        for name in names:
+            path = os.path.join(parent, name)  # 17,000 files: no Path for each
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode) and mode & 0o222:
+                os.chmod(path, stat.S_IMODE(mode) & ~0o222)
+        directory_mode = stat.S_IMODE(os.lstat(parent).st_mode)
+        os.chmod(parent, directory_mode & ~0o222)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock."""
+
+    pid: int
+    who: str
+    doing: str
+    since: float
+
+    def describe(self) -> str:
+        """Return "alice (pid 4711) since 12:03:11, building accounting 1337"."""
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"{self.who} (pid {self.pid}) since {clock}, {self.doing}"
+
+
+def whoami() -> str:
+    """Return the user, with the person behind sudo and the CI job where there is one."""
+    user = variables.get("USER") or variables.get("LOGNAME") or f"uid {os.getuid()}"
+    sudo = variables.get("SUDO_USER")
+    job = variables.get("CI_JOB_URL") or variables.get("BUILD_URL")
+    return user + (f" for {sudo}" if sudo else "") + (f" in {job}" if job else "")
+
+
+def lock_holder(path: Path) -> Holder | None:
+    """Return what the holder of a lock wrote into it; None when that cannot be read."""
+    try:
+        row = json.loads(path.read_bytes())
+        return Holder(int(row["pid"]), str(row["who"]), str(row["doing"]), float(row["since"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock on a file for the block; the kernel drops it if we die.
+
+    Args:
+        doing: what for, as the others are told: "building accounting 1337".
+        wait: seconds to wait for another holder; 0 gives up at once.
+
+    Raises:
+        Locked: another run holds it and the wait is over.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        _acquire(descriptor, path, time.monotonic() + wait)
+        mine = {"pid": os.getpid(), "who": whoami(), "doing": doing, "since": time.time()}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = lock_holder(path)
+                by = holder.describe() if holder else "a run that has not said who it is"
+                raise Locked(
+                    f"{path} is locked by {by}",
+                    hint="wait for it, or give a longer time to wait",
+                ) from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return

@@ -1,0 +1,1 @@
+"""On the server: install, activate, watch."""

@@ -1,0 +1,1 @@
+"""The programs a server runs that we talk to."""

@@ -1,0 +1,153 @@
+"""The one loop that runs a plan, and the events by which everything is told.
+
+A plan is a tuple of steps written from observed facts. Code that reads changes nothing, code that
+acts decides nothing; `--plan` prints the tuple instead of running it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from artifact import signals
+from artifact.errors import RollbackFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do and how to take it back."""
+
+    name: str
+    """Stable: journal, --json and tests know the step by it."""
+    summary: str
+    """What it will do, in the user's words: "point current at 1337 (was 1336)"."""
+    do: Callable[[], str | None]
+    """Does it; returns a note such as "reused, 0 bytes"."""
+    undo: Callable[[], None] | None = None
+    """Takes it back; idempotent, and also called when `do` failed half way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A step began."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step is done."""
+
+    name: str
+    summary: str
+    seconds: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step failed; what was done before is about to be undone."""
+
+    name: str
+    summary: str
+    seconds: float
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A step was taken back."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far something long has come; `total` is 0 when nobody can know."""
+
+    label: str
+    done: int
+    total: int
+    unit: str = "B"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A fact worth a line."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know though it stops nothing."""
+
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A line a child printed, already redacted; shown with --verbose."""
+
+    line: str
+
+
+Event = Started | Ended | Failed | Undone | Progress | Said | Warned | Output
+Listener = Callable[[Event], None]
+
+
+def nobody(_event: Event) -> None:
+    """Listen to nothing."""
+
+
+def everybody(*listeners: Listener) -> Listener:
+    """Tell each listener in turn."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
+
+
+def run(steps: Iterable[Step], tell: Listener) -> None:
+    """Do the steps in order; when one fails or a signal comes, undo them in reverse and re-raise.
+
+    Raises:
+        RollbackFailed: undoing a step failed as well; the steps before it were still tried.
+    """
+    done: list[Step] = []
+    for step in steps:
+        tell(Started(step.name, step.summary))
+        began = time.monotonic()
+        done.append(step)
+        try:
+            note = step.do()
+        except BaseException as error:
+            with signals.ignored():
+                tell(Failed(step.name, step.summary, time.monotonic() - began, error))
+                _undo(done, error, tell)
+            raise
+        tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
+
+
+def _undo(done: Sequence[Step], cause: BaseException, tell: Listener) -> None:
+    failures: list[str] = []
+    for step in reversed(done):
+        if step.undo is None:
+            continue
+        try:
+            step.undo()
+        except Exception as error:  # - the other steps must still be undone
+            failures.append(f"{step.name}: {error}")
+        else:
+            tell(Undone(step.name, step.summary))
+    if failures:
+        raise RollbackFailed(
+            f"{cause}; and taking it back failed as well: {'; '.join(failures)}",
+            hint="run `artifact status`, repair what it names, then `artifact recover`",
+        ) from cause
