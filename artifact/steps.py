@@ -6,6 +6,7 @@ acts decides nothing; `--plan` prints the tuple instead of running it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -121,18 +122,30 @@ def run(steps: Iterable[Step], tell: Listener) -> None:
         RollbackFailed: undoing a step failed as well; the steps before it were still tried.
     """
     done: list[Step] = []
-    for step in steps:
-        tell(Started(step.name, step.summary))
-        began = time.monotonic()
-        done.append(step)
-        try:
+    began = time.monotonic()
+    # All of it is guarded: a signal, or a journal on a full disk, may strike between two steps.
+    try:
+        for step in steps:
+            done.append(step)
+            began = time.monotonic()
+            tell(Started(step.name, step.summary))
             note = step.do()
-        except BaseException as error:
-            with signals.ignored():
-                tell(Failed(step.name, step.summary, time.monotonic() - began, error))
-                _undo(done, error, tell)
-            raise
-        tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
+            tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
+    except BaseException as error:
+        with signals.ignored():
+            _take_back(done, error, time.monotonic() - began, tell)
+        raise
+
+
+def _take_back(done: Sequence[Step], cause: BaseException, seconds: float, tell: Listener) -> None:
+    def say(event: Event) -> None:
+        # A listener that cannot go on (its disk is full) must not stop what is left to undo.
+        with contextlib.suppress(Exception):
+            tell(event)
+
+    if done:
+        say(Failed(done[-1].name, done[-1].summary, seconds, cause))
+    _undo(done, cause, say)
 
 
 def _undo(done: Sequence[Step], cause: BaseException, tell: Listener) -> None:

@@ -80,6 +80,30 @@ def test_a_signal_undoes_and_a_second_one_does_not_disturb_the_undoing() -> None
     assert log == ["undone to the end"]
 
 
+def test_a_signal_between_two_steps_undoes_what_was_done() -> None:
+    recorder = Recorder()
+
+    def stop_before_the_second(event: steps.Event) -> None:
+        if isinstance(event, steps.Started) and event.name == "b":
+            raise Stopped(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        steps.run([recorder.step("a"), recorder.step("b")], stop_before_the_second)
+    assert recorder.log == ["do a", "undo b", "undo a"]
+
+
+def test_a_listener_that_breaks_does_not_keep_steps_from_being_undone() -> None:
+    recorder = Recorder()
+
+    def full_disk(event: steps.Event) -> None:
+        if not isinstance(event, steps.Started):
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        steps.run([recorder.step("a")], full_disk)
+    assert recorder.log == ["do a", "undo a"]
+
+
 def test_every_listener_hears_every_event() -> None:
     first, second = list[steps.Event](), list[steps.Event]()
     steps.everybody(first.append, second.append)(steps.Said("hello"))
