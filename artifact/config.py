@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
+from artifact.errors import ConfigurationError
 from artifact.manifest import Health, Install
 
 
@@ -98,3 +101,17 @@ class Config(_Section, frozen=True, kw_only=True):
     processes: dict[str, ProcessSection] = {}
     install: Install = Install()
     store: StoreSection = StoreSection()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        ConfigurationError: it is not TOML, and where; or it cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
