@@ -10,9 +10,11 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from artifact import redaction, steps, variables
 
@@ -112,6 +114,53 @@ def read(
     return run(argv, cwd=cwd, env=env, capture=True, timeout=timeout).stdout
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A program that runs beside us."""
+
+    argv: Sequence[str]
+    log: Path
+    _popen: subprocess.Popen[bytes]
+
+    @property
+    def failure(self) -> str:
+        """Why it is gone ("exited with status 3"); empty while it runs."""
+        status = self._popen.poll()
+        return "" if status is None else describe(status)
+
+    def tail(self, env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Return the last lines it printed, redacted."""
+        text = self.log.read_text("utf-8", "replace")[-_READ_BYTES:]
+        return tuple(redaction.redact(text, env).splitlines()[-TAIL_LINES:])
+
+
+@contextmanager
+def running(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Child]:
+    """Run a program beside us for the block, then end it and what it started.
+
+    Args:
+        log: gets all it prints, replacing what was there.
+
+    Raises:
+        ProgramMissing: it cannot be started.
+    """
+    environment = dict(variables.everything() if env is None else env)
+    with log.open("wb") as stream:
+        log.chmod(0o600)  # not redacted
+        child = _popen(argv, cwd, environment, subprocess.DEVNULL, stream, subprocess.STDOUT)
+    try:
+        yield Child(argv, log, child)
+    finally:
+        end_group(child.pid)
+        child.wait()
+
+
 def become(argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Replace this process by a program; never returns.
 
@@ -155,14 +204,26 @@ def _start(
     *,
     feeds: bool,
 ) -> subprocess.Popen[bytes]:
+    stdin = subprocess.PIPE if feeds else subprocess.DEVNULL
+    return _popen(argv, cwd, environment, stdin, subprocess.PIPE, subprocess.PIPE)
+
+
+def _popen(
+    argv: Sequence[str],
+    cwd: Path | None,
+    environment: dict[str, str],
+    stdin: int,
+    stdout: int | IO[bytes],
+    stderr: int,
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=environment,
-            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
         )
     except OSError as error:

@@ -95,6 +95,14 @@ class Site:
     def lease(self, version: str) -> Path:
         return self.private / "leases" / version
 
-    def health_socket(self, process: str, slot: int) -> Path:
+    def health_socket(self, process: str, slot: int | str) -> Path:
         """The private unix socket on which a slot answers health checks."""
         return self.private / "run" / f"{process}-{slot}.sock"
+
+    def running(self, process: str, slot: int | str) -> Path:
+        """What a slot said it was about to become: its pid and version."""
+        return self.private / "run" / f"{process}-{slot}.json"
+
+    def record(self, key: str) -> Path:
+        """What was verified of an environment; not inside it, for that would change its digest."""
+        return self.private / "environments" / f"{key}.json"

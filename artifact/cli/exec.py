@@ -1,0 +1,25 @@
+"""`artifact exec`: what supervisor runs for every process of a site."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("site")
+@click.option("--process", "name", required=True, help="Which of the release's processes.")
+@click.option("--slot", type=click.IntRange(0, 1), help="Which slot, where the process has them.")
+@click.option("--smoke", "version", hidden=True, help="Serve a release on a private socket.")
+def command(site: str, name: str, slot: int | None, version: str | None) -> None:
+    """Run a process of the live release; supervisor calls this.
+
+    SITE is the site's name or path. An idle slot sleeps and holds the listening socket.
+    """
+    from artifact.host import find, launch
+
+    found = find.find(site)
+    if version is not None:
+        launch.become_smoke(found, name, version)
+    if slot is not None:
+        launch.become_slot(found, name, slot)
+    launch.become_worker(found, name)

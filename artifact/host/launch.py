@@ -1,0 +1,207 @@
+"""Become a process of the live release: what supervisor runs, through `artifact exec`.
+
+Everything is resolved to real paths once and then stays: an old worker must never import the new
+release's modules, nor anything follow `current` while it serves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import manifest as manifests
+from artifact import process, variables
+from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
+from artifact.host import health, servers, settings, state
+from artifact.manifest import Manifest
+from artifact.site import Site
+
+SMOKE = "smoke"
+"""In place of a slot's number: the boot on a private socket, before a release may go live."""
+
+# Supervisor's or a shell's own Python must not reach into the application's.
+_FOREIGN = frozenset(
+    {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
+)
+_KEPT_DESCRIPTOR = 10
+"""Where the lease goes: above the sockets that servers count from 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An unpacked artifact with its real paths."""
+
+    directory: Path
+    environment: Path
+    manifest: Manifest
+
+
+def release(site: Site, version: str) -> Release:
+    """Read a release of the site.
+
+    Raises:
+        Refused: it is not there, or not whole.
+    """
+    directory = site.release(version).resolve()
+    try:
+        content = (directory / ".artifact" / "manifest.json").read_bytes()
+        environment = (directory / "virtualenv").resolve(strict=True)
+        return Release(directory, environment, manifests.decode(content))
+    except (OSError, ArtifactRejected) as error:
+        raise Refused(
+            f"release {version} of {site.root} is not whole: {error}",
+            hint="install it again, or another version",
+        ) from error
+
+
+def live_version(site: Site) -> str:
+    """Return the version `current` points at; empty when there is none."""
+    try:
+        return os.readlink(site.current).rstrip("/").rpartition("/")[2]
+    except OSError:
+        return ""
+
+
+def become_slot(site: Site, name: str, slot: int) -> None:
+    """Become the server of a slot, or sleep holding the socket where the slot is idle.
+
+    Raises:
+        UsageError: there is no such process, or supervisor did not give us its socket.
+    """
+    versions = state.read(site.state).slots.get(name, (state.IDLE, state.IDLE))
+    if slot not in range(len(versions)):
+        raise UsageError(f"there is no slot {slot}; there are 0 and 1")
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        raise UsageError(
+            "descriptor 0 is not a socket",
+            hint="a slot is started by supervisor, from an [fcgi-program]",
+        )
+    if versions[slot] == state.IDLE:
+        state.write_running(site.running(name, slot), state.Running(pid=os.getpid(), version=""))
+        _sleep()
+    _serve(site, name, versions[slot], slot)
+
+
+def become_worker(site: Site, name: str) -> None:
+    """Become a process that has no slots, in the release that `current` points at."""
+    version = live_version(site)
+    if not version:
+        _sleep()
+    _serve(site, name, version, None)
+
+
+def become_smoke(site: Site, name: str, version: str) -> None:
+    """Become a small server of any release, on a private socket alone."""
+    _serve(site, name, version, SMOKE)
+
+
+def environment_variables(site: Site, found: Release, user: pwd.struct_passwd) -> dict[str, str]:
+    """Return what the processes of a release see: ours, the user's home, the site's `env` file."""
+    mine = {name: value for name, value in variables.everything().items() if name not in _FOREIGN}
+    return {
+        **mine,
+        # supervisor changes the user but leaves the home of whoever started it.
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "PATH": f"{found.environment / 'bin'}:{mine.get('PATH') or os.defpath}",
+        "VIRTUAL_ENV": str(found.environment),
+        # gunicorn trusts PWD before getcwd(), links included.
+        "PWD": str(found.directory),
+        "ARTIFACT_VERSION": found.manifest.version,
+        **settings.application_variables(site),
+    }
+
+
+def user_of(site: Site) -> pwd.struct_passwd:
+    """Return who the site's processes run as: `site.toml`'s user where we are root, else we."""
+    name = settings.load(site).user
+    if not name or os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid())
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigurationError(
+            f"{site.settings}: user: there is no user {name!r} on this machine"
+        ) from None
+
+
+def _serve(site: Site, name: str, version: str, slot: int | str | None) -> None:
+    lease = _lease(site, version)
+    found = release(site, version)
+    if name not in found.manifest.processes:
+        known = ", ".join(sorted(found.manifest.processes)) or "none"
+        raise UsageError(
+            f"{found.manifest.reference} has no process {name!r}", hint=f"it has: {known}"
+        )
+    user = user_of(site)
+    environment = environment_variables(site, found, user)
+    sockets = 0
+    if slot is not None:
+        server = found.manifest.processes[name]
+        sockets = _place_sockets(site, name, slot, private=servers.answers_privately(server))
+        environment["LISTEN_FDS"] = str(sockets)
+        environment["LISTEN_PID"] = str(os.getpid())
+    argv = servers.argv(found.manifest, name, found.environment, sockets=sockets)
+    if slot == SMOKE:
+        argv = servers.smaller(argv, found.manifest.processes[name].server)
+    if slot is not None:
+        mark = state.Running(pid=os.getpid(), version=version)
+        state.write_running(site.running(name, slot), mark)
+    os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
+    os.chdir(found.directory)
+    _drop_privileges(user)
+    process.become(argv, environment)
+
+
+def _lease(site: Site, version: str) -> int:
+    """Share the release's lock for as long as this process or anything it starts lives."""
+    path = site.lease(version)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    fcntl.flock(opened, fcntl.LOCK_SH)
+    kept = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR)
+    os.close(opened)
+    return kept
+
+
+def _place_sockets(site: Site, name: str, slot: int | str, *, private: bool) -> int:
+    """Put the sockets where servers look for them, from descriptor 3 on; return how many."""
+    wanted = [] if slot == SMOKE else [os.dup(0)]
+    if private or slot == SMOKE:
+        wanted.append(_listen_privately(site.health_socket(name, slot)))
+    # First out of the way: one may stand where another belongs.
+    high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR) for number in wanted]
+    for position, number in enumerate(high):
+        os.dup2(number, servers.FIRST_DESCRIPTOR + position, inheritable=True)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    return len(high)
+
+
+def _listen_privately(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with health.reachable(path) as address:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address)
+    listener.listen(16)
+    return listener.detach()
+
+
+def _drop_privileges(user: pwd.struct_passwd) -> None:
+    if os.geteuid() != 0 or user.pw_uid == 0:
+        return
+    os.initgroups(user.pw_name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+
+
+def _sleep() -> None:
+    """Hold what we were given and do nothing, in half a megabyte instead of Python's ten."""
+    process.become(["sleep", "infinity"], variables.everything())

@@ -1,0 +1,133 @@
+"""The command lines of application servers: what each must be told to serve from given sockets.
+
+Traps and their sources are in docs; the options are added only where the command has no own ones.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from artifact.errors import ConfigurationError
+from artifact.manifest import Manifest, Process
+
+INHERITING = frozenset({"gunicorn", "uvicorn"})
+"""Servers that take sockets which somebody else has opened."""
+
+FIRST_DESCRIPTOR = 3
+"""Where inherited sockets begin: systemd's convention, sd_listen_fds(3)."""
+
+# Options that name a file or a way of running of which there can be only one; two slots are two.
+_GUNICORN_SINGLE = {"-p": 1, "--pid": 1, "-D": 0, "--daemon": 0}
+
+
+def takes_slots(process: Process) -> bool:
+    """Tell whether two of it can share a socket that supervisor holds open."""
+    return bool(process.listen) and process.server in INHERITING
+
+
+def answers_privately(process: Process) -> bool:
+    """Tell whether it can serve a second, private socket beside the shared one."""
+    return process.server == "gunicorn"
+
+
+def argv(manifest: Manifest, name: str, environment: Path, *, sockets: int) -> list[str]:
+    """Return the command line of a process of a release.
+
+    Args:
+        environment: the release's own environment, not a link to it.
+        sockets: how many sockets it inherits from descriptor 3 on; 0 leaves listening to it.
+
+    Raises:
+        ConfigurationError: the command cannot be read.
+    """
+    process = manifest.processes[name]
+    words = _words(name, process)
+    program = environment / "bin" / words[0]
+    if "/" not in words[0] and program.exists():
+        words[0] = str(program)
+    if process.server == "gunicorn":
+        words = _gunicorn(words, manifest, process, inherits=sockets > 0)
+    if process.server == "uvicorn":
+        words = _uvicorn(words, process, inherits=sockets > 0)
+    return words
+
+
+def smaller(words: list[str], server: str) -> list[str]:
+    """Return the command line with one worker only, enough to see whether it serves."""
+    return [*words, "--workers", "1"] if server in INHERITING else words
+
+
+def _words(name: str, process: Process) -> list[str]:
+    try:
+        words = shlex.split(process.command)
+    except ValueError as error:
+        raise ConfigurationError(f"processes.{name}.command: {error}") from error
+    if not words:
+        raise ConfigurationError(f"processes.{name}.command: it is empty")
+    return words
+
+
+def _gunicorn(
+    words: list[str], manifest: Manifest, process: Process, *, inherits: bool
+) -> list[str]:
+    if inherits:
+        words = _without(words, _GUNICORN_SINGLE)
+    elif not _has(words, "-b", "--bind"):
+        words = [*words, "--bind", process.listen]
+    if not _has(words, "--graceful-timeout"):
+        words = [*words, "--graceful-timeout", str(int(process.stop_timeout))]
+    # From 24 on, one idle kept-alive connection makes a gthread worker's TERM last the whole
+    # graceful timeout; and a request sent just then would be lost.
+    if not _has(words, "--keep-alive"):
+        words = [*words, "--keep-alive", "0"]
+    # From 25.1 on, two masters of one user unlink each other's control socket.
+    if _at_least(manifest, "gunicorn", "25.1") and not _has(words, "--control-socket"):
+        words = [*words, "--no-control-socket"]
+    return words
+
+
+def _uvicorn(words: list[str], process: Process, *, inherits: bool) -> list[str]:
+    if inherits:
+        words = _without(words, {"--host": 1, "--port": 1, "--uds": 1, "--reload": 0})
+        words = [*words, "--fd", str(FIRST_DESCRIPTOR)]
+    elif not _has(words, "--host", "--port", "--uds", "--fd"):
+        if process.listen.startswith("unix:"):
+            words = [*words, "--uds", process.listen.removeprefix("unix:")]
+        else:
+            host, _, port = process.listen.rpartition(":")
+            words = [*words, "--host", host or "0.0.0.0", "--port", port]  # noqa: S104
+    if not _has(words, "--timeout-graceful-shutdown"):
+        words = [*words, "--timeout-graceful-shutdown", str(int(process.stop_timeout))]
+    return words
+
+
+def _has(words: list[str], *options: str) -> bool:
+    return any(
+        word == option or (word.startswith(f"{option}=") and option.startswith("--"))
+        for word in words
+        for option in options
+    )
+
+
+def _without(words: list[str], options: dict[str, int]) -> list[str]:
+    """Drop options together with as many words as they take."""
+    kept: list[str] = []
+    skip = 0
+    for word in words:
+        if skip:
+            skip -= 1
+        elif word in options:
+            skip = options[word]
+        elif word.partition("=")[0] not in options:
+            kept.append(word)
+    return kept
+
+
+def _at_least(manifest: Manifest, package: str, version: str) -> bool:
+    try:
+        return Version(manifest.environment.packages.get(package, "0")) >= Version(version)
+    except InvalidVersion:
+        return False

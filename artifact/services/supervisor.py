@@ -1,0 +1,311 @@
+"""The door to supervisor: its XML-RPC API, and the programs it is given to run.
+
+Never supervisorctl: its output is for people, and its exit status says little.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from artifact.errors import ConfigurationError
+from artifact.manifest import Manifest, Process
+from artifact.site import Site
+
+if TYPE_CHECKING:
+    from xmlrpc.client import Fault, ServerProxy, Transport
+
+DEFAULT_URL = "unix:///var/run/supervisor.sock"
+SLOTS = 2
+"""One slot is live, the other sleeps and keeps the socket open."""
+
+_ANSWER_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+# supervisor kills after its stopwaitsecs and only then calls a process stopped.
+_KILL_MARGIN_SECONDS = 15
+
+# Faults of supervisor.xmlrpc that we answer: http://supervisord.org/api.html
+_UNKNOWN_METHOD, _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING = 1, 10, 60, 70
+_UP = frozenset({"STARTING", "RUNNING"})
+_DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN"})
+
+
+class SupervisorError(Exception):
+    """Supervisor could not be asked or said no; only the caller knows what state things are in."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Unreachable(SupervisorError):
+    """Nobody answers at supervisor's address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One process of a program, as supervisor sees it."""
+
+    program: str
+    """The group: "accounting-web"."""
+    process: str
+    """ "slot_0"; equal to the program where it has one process only."""
+    state: str
+    """ "RUNNING" means up for `startsecs`, never healthy."""
+    pid: int
+    """0 while it does not run."""
+    since: int
+    """When it was started, seconds since the epoch."""
+    trouble: str
+    """Why it could not be spawned; empty when it could."""
+
+    @property
+    def name(self) -> str:
+        """What the API calls it: "accounting-web:slot_0"."""
+        return f"{self.program}:{self.process}"
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it runs or is on its way to."""
+        return self.state in _UP
+
+
+def members(url: str) -> tuple[Member, ...]:
+    """Return every process that supervisor knows.
+
+    Raises:
+        Unreachable: nobody answers at `url`.
+        SupervisorError: somebody else does.
+    """
+    with _connected(url) as server:
+        return tuple(_member(row) for row in _rows(server.supervisor.getAllProcessInfo()))
+
+
+def member(url: str, name: str) -> Member:
+    """Return one process, known by `Member.name`; raises as `members`."""
+    with _connected(url) as server:
+        return _member(_row(server.supervisor.getProcessInfo(name)))
+
+
+def start(url: str, name: str) -> None:
+    """Tell supervisor to start a process, and do not wait; one that runs is left alone.
+
+    Nor would waiting help: supervisor says "started" of a program that dies one second later.
+    """
+    with _connected(url) as server, _tolerating(_ALREADY_STARTED):
+        server.supervisor.startProcess(name, False)  # noqa: FBT003 - the API has no names
+
+
+def stop(url: str, name: str, timeout: float) -> None:
+    """Stop a process with the signal supervisor has for it, and wait until it is gone.
+
+    Args:
+        timeout: seconds it may take to finish its requests; supervisor may kill it earlier.
+
+    Raises:
+        SupervisorError: it is still there after that and a margin for supervisor's own kill.
+    """
+    with _connected(url) as server, _tolerating(_NOT_RUNNING):
+        server.supervisor.stopProcess(name, False)  # noqa: FBT003 - the API has no names
+    deadline = time.monotonic() + timeout + 2 * _KILL_MARGIN_SECONDS
+    while (found := member(url, name)).state not in _DOWN:
+        if time.monotonic() >= deadline:
+            raise SupervisorError(
+                f"{name} (pid {found.pid}) is still {found.state} "
+                f"{timeout + 2 * _KILL_MARGIN_SECONDS:g} s after it was told to stop",
+                hint="lower the program's stopwaitsecs, or look at what it waits for",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def log_tail(url: str, name: str, lines: int = 20) -> tuple[str, ...]:
+    """Return the end of what a process printed; nothing where it has no log."""
+    try:
+        with _connected(url) as server:
+            output = server.supervisor.tailProcessStdoutLog(name, 0, 16384)
+            errors = server.supervisor.tailProcessStderrLog(name, 0, 16384)
+    except SupervisorError:
+        return ()
+    text = "".join(str(part[0]) for part in (output, errors) if isinstance(part, list))
+    return tuple(text.splitlines()[-lines:])
+
+
+def program_name(name: str, process: str) -> str:
+    """Return what a process's program is called in supervisor: "accounting-web"."""
+    return f"{name}-{process}"
+
+
+def program(
+    site: Site, manifest: Manifest, process: str, *, command: str, slots: bool, user: str = ""
+) -> str:
+    """Render the block of supervisor's configuration for one process of a site.
+
+    It holds no release: an install never has to change it.
+
+    Args:
+        command: path of the `artifact` that supervisor is to run.
+        slots: the process has a listening socket that supervisor keeps open.
+        user: recorded as owner of a unix socket; `artifact exec` drops the privileges itself.
+    """
+    settings = manifest.processes[process]
+    name = program_name(manifest.name, process)
+    start = f"{shlex.join([command, 'exec', str(site.root), '--process', process])}"
+    kind = "fcgi-program" if slots else "program"
+    lines = [f"[{kind}:{name}]"]
+    if slots:
+        lines += _socket(settings.listen, user)
+        lines += [f"command = {_escape(start)} --slot %(process_num)d"]
+        lines += ["process_name = slot_%(process_num)d", f"numprocs = {SLOTS}"]
+    else:
+        lines += [f"command = {_escape(start)}"]
+        if settings.instances > 1:
+            lines += ["process_name = %(program_name)s_%(process_num)d"]
+            lines += [f"numprocs = {settings.instances}"]
+    return "\n".join([*lines, *_manners(settings)]) + "\n"
+
+
+def _socket(listen: str, user: str) -> list[str]:
+    if listen.startswith("unix:"):
+        path = "/" + listen.removeprefix("unix:").lstrip("/")
+        lines = [f"socket = unix://{_escape(path)}", "socket_mode = 0666"]
+        return lines + ([f"socket_owner = {user}"] if user else [])
+    host, _, port = listen.rpartition(":")
+    return [f"socket = tcp://{host or '0.0.0.0'}:{port}", "socket_backlog = 2048"]  # noqa: S104
+
+
+def _manners(settings: Process) -> list[str]:
+    return [
+        "autostart = true",
+        "autorestart = true",
+        # The pauses grow by a second each: a database that comes up minutes later is waited for.
+        "startretries = 20",
+        "stopsignal = TERM",
+        f"stopwaitsecs = {int(settings.stop_timeout) + _KILL_MARGIN_SECONDS}",
+        # TERM goes to the master alone, which lets its workers finish; a kill goes to all.
+        "stopasgroup = false",
+        "killasgroup = true",
+        "redirect_stderr = true",
+    ]
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _member(row: dict[str, Any]) -> Member:
+    return Member(
+        program=str(row["group"]),
+        process=str(row["name"]),
+        state=str(row["statename"]),
+        pid=int(row["pid"]),
+        since=int(row["start"]),
+        trouble=str(row["spawnerr"]),
+    )
+
+
+def _row(answer: object) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise SupervisorError(f"supervisor gave an answer of no sense: {answer!r}")
+    return answer
+
+
+def _rows(answer: object) -> list[dict[str, Any]]:
+    if not isinstance(answer, list):
+        raise SupervisorError(f"supervisor gave an answer of no sense: {answer!r}")
+    return [_row(row) for row in answer]
+
+
+@contextmanager
+def _tolerating(code: int) -> Iterator[None]:
+    from xmlrpc.client import Fault
+
+    try:
+        yield
+    except Fault as fault:
+        if fault.faultCode != code:
+            raise
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[ServerProxy]:
+    """Yield a proxy for the block and put what goes wrong in it into words."""
+    # Imported late: they cost 50 ms, and a site without supervisor needs neither.
+    import http.client
+    from xml.parsers.expat import ExpatError
+    from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy
+
+    try:
+        with ServerProxy(_address(url), transport=_transport(url)) as server:
+            yield server
+    except Fault as fault:
+        raise _fault(fault) from fault
+    except ProtocolError as error:
+        hint = "give its user and password in the URL: unix://user:password@/path"
+        raise SupervisorError(
+            f"supervisor at {url} answered {error.errcode} {error.errmsg}",
+            hint=hint if error.errcode == 401 else "",
+        ) from error
+    except OSError as error:
+        raise Unreachable(
+            f"supervisor does not answer at {url}: {error.strerror or error}", hint=_advice(error)
+        ) from error
+    except (Error, ExpatError, http.client.HTTPException) as error:
+        raise SupervisorError(f"what answers at {url} is not supervisor: {error}") from error
+
+
+def _transport(url: str) -> Transport:
+    """Return how to reach supervisor."""
+    import http.client
+    import socket
+    from xmlrpc.client import Transport
+
+    scheme, _, rest = url.partition("://")
+
+    class Connection(http.client.HTTPConnection):
+        def connect(self) -> None:
+            if scheme == "http":
+                super().connect()
+                return
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(_ANSWER_SECONDS)
+            self.sock.connect(rest.rpartition("@")[2])
+
+    class Door(Transport):
+        def make_connection(self, host: tuple[str, dict[str, str]] | str) -> Connection:
+            address, self._extra_headers, _ = self.get_host_info(host)
+            return Connection(address, timeout=_ANSWER_SECONDS)
+
+    return Door()
+
+
+def _address(url: str) -> str:
+    """Return the URL for `ServerProxy`, which takes user and password out of it."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "http":
+        return url
+    if scheme == "unix" and rest.rpartition("@")[2].startswith("/"):
+        credentials, at, _ = rest.rpartition("@")
+        return f"http://{credentials}{at}supervisor"
+    raise ConfigurationError(
+        f"supervisor's URL {url!r} is neither unix:///path/of/supervisor.sock nor http://host:port"
+    )
+
+
+def _fault(fault: Fault) -> SupervisorError:
+    hints = {
+        _BAD_NAME: "add its program to supervisor's configuration, then `supervisorctl update`",
+        _UNKNOWN_METHOD: "add [rpcinterface:supervisor] to supervisor's configuration",
+    }
+    return SupervisorError(
+        f"supervisor says {fault.faultString}", hint=hints.get(fault.faultCode, "")
+    )
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "run as a user who may write to that socket (chown in its [unix_http_server])"
+    return 'start supervisord, or name its socket in site.toml: [supervisor] url = "unix://…"'
