@@ -1,0 +1,155 @@
+"""Pick the one sentence out of what an installer printed when it failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from artifact.build.interpreter import Interpreter
+from artifact.errors import BuildFailed
+from artifact.process import ChildFailed, ProgramMissing
+
+_Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, str]]]
+
+
+def failed(error: ChildFailed, doing: str, interpreter: Interpreter) -> BuildFailed:
+    """Return the error to raise for an installer that failed.
+
+    Args:
+        doing: "resolving requirements.txt", "installing requirements.lock".
+    """
+    if isinstance(error, ProgramMissing):
+        return BuildFailed(
+            f"{doing} failed: {error.command.split()[0]} {error.reason}",
+            hint="install artifact anew: pip install --force-reinstall single-artifact",
+        )
+    told = _joined(error.tail)
+    for pattern, explain in _RULES:
+        if match := pattern.search(told):
+            sentence, hint = explain(match)
+            return BuildFailed(
+                f"{doing} failed: {sentence.format(python=interpreter.version)}",
+                hint=hint,
+                output=error.tail,
+            )
+    return BuildFailed(
+        f"{doing} failed: {_last_word(error)}",
+        hint="the lines above are the installer's own",
+        output=error.tail,
+    )
+
+
+def _joined(tail: Sequence[str]) -> str:
+    """Return the lines as one text, for both tools break sentences anywhere."""
+    return re.sub(r"[ \t]*\n[ \t│]*", " ", "\n".join(tail)).replace("  ", " ")
+
+
+def _last_word(error: ChildFailed) -> str:
+    for line in reversed(error.tail):
+        if match := re.match(r"\s*(?:error|cause|ERROR)\s*:\s*(.+)", line):
+            return match[1].rstrip(".")
+    return f"{error.command.split()[0].rpartition('/')[2]} {error.reason}"
+
+
+def _braces(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _rule(pattern: str, sentence: str, hint: str) -> _Rule:
+    def explain(match: re.Match[str]) -> tuple[str, str]:
+        words = {
+            name: _braces((value or "").strip(" .`'")) for name, value in match.groupdict().items()
+        }
+        filled = re.sub(r"<(\w+)>", lambda found: words.get(found[1], ""), sentence)
+        return filled, re.sub(r"<(\w+)>", lambda found: words.get(found[1], ""), hint)
+
+    return re.compile(pattern, re.IGNORECASE), explain
+
+
+_INDEX = "look at `pip config list`: both toolchains use pip's indexes"
+_NO_COMPILER = (
+    "it needs the compiler <tool>, which this machine does not have",
+    "install <tool> (build-essential on Debian has gcc), or require a version that has a wheel",
+)
+_COMPILERS = r"(?P<tool>(?:[\w-]*-)?(?:gcc|cc|[cg]\+\+|clang|gfortran|rustc|cargo)(?:-\d+)?)"
+
+_RULES: tuple[_Rule, ...] = (
+    # Building.
+    _rule(rf"\b{_COMPILERS}['`]? failed: No such file", *_NO_COMPILER),
+    _rule(rf"\b{_COMPILERS}['`]?: (?:command )?(?:not found|No such file)", *_NO_COMPILER),
+    _rule(
+        r"fatal error: (?P<header>[\w/.-]+\.h): No such file",
+        "the C header <header> is missing on this machine",
+        "install the -dev package that holds <header> (apt-file search <header>)",
+    ),
+    # Access.
+    _rule(
+        r"hash(?:es)? mismatch|do not match the hashes|hashes? (?:are|is) required|no hash",
+        "a file does not have the hash that the lock says",
+        "the file changed on the index, or the lock was edited: "
+        "check where it comes from, then `artifact lock -P NAME`",
+    ),
+    _rule(
+        r"\b(?P<status>401|403)\b[^.]{0,60}",
+        "the index refuses access (status <status>)",
+        "set the credentials where pip looks for them: PIP_INDEX_URL, ~/.netrc or a keyring",
+    ),
+    _rule(
+        r"(?:dns error|name resolution|could not resolve host|connection refused|tcp connect error"
+        r"|timed out|connection reset|failed to establish a new connection)",
+        "an index cannot be reached",
+        _INDEX,
+    ),
+    _rule(
+        r"certificate verify failed|invalid peer certificate|unknownissuer",
+        "the index shows a certificate that this machine does not trust",
+        "name its authority's certificate: `pip config set global.cert FILE`",
+    ),
+    # Python.
+    _rule(
+        r"current Python version \(?[\d.]+\)? does not satisfy Python(?P<range>[<>=!~\d., ]+?) "
+        r"and (?P<what>[\w.-]+==[^\s,]+)",
+        "<what> needs Python <range>, but the interpreter is Python {python}",
+        "require an older version of it, or name another in artifact.toml: [python] interpreter",
+    ),
+    _rule(
+        r"Ignored the following versions that require a different python version: .*?"
+        r"Requires-Python (?P<range>[^;]+?);? .*No matching distribution found for (?P<what>\S+)",
+        "<what> needs Python <range>, but the interpreter is Python {python}",
+        "require an older version of it, or name another in artifact.toml: [python] interpreter",
+    ),
+    # Existence.
+    _rule(
+        r"Because (?P<what>[\w.-]+) was not found in the (?:package registry|provided package)",
+        "there is no package <what> on the index",
+        "correct the name; " + _INDEX,
+    ),
+    _rule(
+        r"Because there (?:is|are) no versions? of (?P<what>\S+(?:[<>=!~,\d.]+)?) and",
+        "there is no version <what>",
+        "`pip index versions NAME` lists what the index has",
+    ),
+    _rule(
+        r"Could not find a version that satisfies the requirement (?P<what>[^\s(]+)[^)]*"
+        r"\(from versions: none\)",
+        "there is no package <what> on the index",
+        "correct the name; " + _INDEX,
+    ),
+    _rule(
+        r"Could not find a version that satisfies the requirement (?P<what>[^\s(]+)",
+        "there is no version <what>",
+        "`pip index versions NAME` lists what the index has",
+    ),
+    # Conflicts.
+    _rule(
+        r"Because (?P<why>.+?), we can conclude that (?:your requirements|.+?are incompatible)",
+        "<why>, which cannot both be",
+        "change one of the two",
+    ),
+    _rule(
+        r"Cannot install (?P<why>.+?) because these package versions have conflicting dependencies",
+        "<why> conflict with each other",
+        "change one of them; the lines above say what each depends on",
+    ),
+    _rule(r"No space left on device", "the disk is full", "`artifact cache prune` frees some"),
+)

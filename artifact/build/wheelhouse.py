@@ -1,0 +1,456 @@
+"""The machine's wheelhouse: wheels built here, kept by what they were built from.
+
+A wheel is found again by the digest of its source (a commit, a directory's content, an sdist's
+hash) and of what else decides its bytes (interpreter, platform, declared variables, settings), so
+that a changed pin elsewhere never builds it again. One directory a wheel:
+`<digest>/{NAME-VERSION-….whl, wheel.json}`, put there whole by one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from packaging.utils import (
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from wheel.wheelfile import WheelError, WheelFile
+
+from artifact import files, process, steps, variables
+from artifact.build import helper, indexes, requirements
+from artifact.build.indexes import Indexes
+from artifact.build.interpreter import Interpreter
+from artifact.build.pins import Lock, Pin, text_of
+from artifact.build.places import Places
+from artifact.build.requirement_files import Entry
+from artifact.build.tools import complaints
+from artifact.errors import BuildFailed, UsageError
+
+_SECONDS = 3600.0
+_LOCK_SECONDS = 3600.0
+_NOT_SOURCE = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox",
+     ".mypy_cache", ".pytest_cache", ".ruff_cache", "build", "dist"}
+)  # fmt: skip
+
+
+class Wheel(msgspec.Struct, frozen=True):
+    """A wheel of the wheelhouse."""
+
+    filename: str
+    name: str
+    """Normalised."""
+    version: str
+    hash: str
+    """ "sha256:…" of the file."""
+    source: str
+    """What it was built from, for people: "git+https://…@<commit>"."""
+    path: str = ""
+
+    @property
+    def pin(self) -> Pin:
+        """The wheel as a package of a lock."""
+        return Pin(self.name, self.version, (self.hash,), source=self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Sdist:
+    """A package of a lock that has to be built."""
+
+    pin: Pin
+    hash: str
+    """Of the sdist, one of the pin's."""
+
+
+def identity(entry: Entry) -> str:
+    """Return what a link leads to, in words that change when the content does.
+
+    Raises:
+        BuildFailed: a local file or directory cannot be read.
+    """
+    if entry.kind == "vcs":
+        return entry.written
+    if entry.kind == "url":
+        return f"{entry.written.partition('#')[0]} {' '.join(entry.hashes)}"
+    try:
+        return f"{entry.written} sha256:{_content(Path(entry.link))}"
+    except OSError as error:
+        raise BuildFailed(
+            f"{entry.where}: {error.filename or entry.link} cannot be read: {error.strerror}",
+            hint="make it readable to the user who builds",
+        ) from error
+
+
+def build_link(
+    entry: Entry,
+    interpreter: Interpreter,
+    settings: Indexes,
+    places: Places,
+    declared: Mapping[str, str],
+    tell: steps.Listener,
+) -> Wheel:
+    """Return the wheel of a VCS commit, URL or local path, building it when it is not kept.
+
+    Raises:
+        BuildFailed: it cannot be had or built, or it is not what it should be.
+    """
+    source = identity(entry)
+    if entry.kind == "path" and entry.hashes and not _has_hash(Path(entry.link), entry.hashes):
+        raise BuildFailed(
+            f"{entry.where}: {entry.written} does not have the hash that stands there",
+            hint="write the hash of the file as it is: `pip hash FILE`",
+        )
+    place = places.wheelhouse / _key(source, interpreter, declared, entry.settings)
+    link, secrets = _without_credentials(entry)
+    line = " ".join([link, *(f'--config-settings "{setting}"' for setting in entry.settings)])
+    line += "".join(f" --hash={hash_}" for hash_ in entry.hashes if entry.kind == "url")
+    job = _Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
+    wheel = _build(job, place, places, tell)
+    if entry.name and wheel.name != entry.name:
+        raise BuildFailed(
+            f"{entry.where}: {entry.written} is {wheel.name}, not {entry.name}",
+            hint=f"write {wheel.name} @ {entry.written}",
+        )
+    return wheel
+
+
+def build_sdist(
+    sdist: Sdist,
+    lock: Lock,
+    places: Places,
+    declared: Mapping[str, str],
+    tell: steps.Listener,
+) -> Wheel:
+    """Return the wheel of an sdist of the index, building it when it is not kept.
+
+    Raises:
+        BuildFailed: it cannot be had or built, or it is not what it should be.
+    """
+    pin = sdist.pin
+    place = places.wheelhouse / _key(sdist.hash, lock.interpreter, declared, pin.settings)
+    head = f"{pin.name}=={pin.version}"
+    options = [f'--config-settings "{setting}"' for setting in pin.settings]
+    line = " ".join([head, *options, f"--hash={sdist.hash}"])
+    text = f"--no-binary {pin.name}\n{line}"
+    job = _Job(text, "", head, lock.interpreter, lock.indexes, declared)
+    wheel = _build(job, place, places, tell)
+    if (wheel.name, wheel.version) != (pin.name, pin.version):
+        raise BuildFailed(
+            f"the sdist of {head} built a wheel of {wheel.name} {wheel.version}",
+            hint=f"pin another version of {pin.name}; this one is not what it says",
+        )
+    return wheel
+
+
+def build_wanted(
+    lock: Lock, places: Places, declared: Mapping[str, str], tell: steps.Listener
+) -> None:
+    """Build the packages of which `--no-binary` wants no wheel of the index.
+
+    Raises:
+        BuildFailed: one cannot be had or built.
+    """
+    names = set(lock.indexes.options.no_binary)
+    for pin in lock.pins:
+        if pin.source or not {pin.name, ":all:"} & names:
+            continue
+        if kept(pin, lock.interpreter, places, declared) is None:
+            # Which of the hashes is the sdist's only the index knows; pip finds it.
+            build_any(pin, lock, places, declared, tell)
+
+
+def build_any(
+    pin: Pin,
+    lock: Lock,
+    places: Places,
+    declared: Mapping[str, str],
+    tell: steps.Listener,
+) -> Wheel:
+    """Build the sdist of a pin, whichever of its hashes that has."""
+    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+        hashes = " ".join(f"--hash={hash_}" for hash_ in pin.hashes)
+        line = f"--no-binary {pin.name}\n{pin.name}=={pin.version} {hashes}"
+        job = _Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
+        _pip(job, "download", ["--no-deps", "--dest", "."], Path(scratch), places, tell)
+        found = [path for path in Path(scratch).iterdir() if path.name != "requirements.in"]
+        digest = "sha256:" + _digest(found[0])
+    return build_sdist(Sdist(pin, digest), lock, places, declared, tell)
+
+
+def kept(
+    pin: Pin, interpreter: Interpreter, places: Places, declared: Mapping[str, str]
+) -> Wheel | None:
+    """Return the wheel that stands for a pin: built from its source, or from its sdist."""
+    for what in (pin.source,) if pin.source else pin.hashes:
+        place = places.wheelhouse / _key(what, interpreter, declared, pin.settings)
+        if wheel := _kept(place):
+            return wheel
+    return None
+
+
+def substitute(lock: Lock, places: Places, declared: Mapping[str, str], directory: Path) -> str:
+    """Link the wheels kept for a lock into a directory; return the lock that asks for them.
+
+    The installers check the wheel's own hash; the sdist's was checked when it was built.
+    """
+    directory.mkdir()
+    pins = []
+    for pin in lock.pins:
+        wheel = kept(pin, lock.interpreter, places, declared)
+        if wheel is None:
+            pins.append(replace(pin, settings=()))
+            continue
+        (directory / wheel.filename).symlink_to(wheel.path)
+        pins.append(replace(pin, hashes=(wheel.hash,), settings=()))
+    return text_of(pins)
+
+
+def collect(
+    lock: Lock,
+    places: Places,
+    declared: Mapping[str, str],
+    directory: Path,
+    tell: steps.Listener,
+) -> str:
+    """Bring a wheel of every pin into a new directory; return the lock that asks for them.
+
+    Wheels of the index are downloaded and held to their hashes; what has none is built.
+
+    Raises:
+        BuildFailed: a file cannot be had, does not have its hash, or cannot be built.
+    """
+    text = substitute(lock, places, declared, directory)
+    wanted = [
+        replace(pin, settings=())
+        for pin in lock.pins
+        if kept(pin, lock.interpreter, places, declared) is None
+    ]
+    if not wanted:
+        return text
+    job = _Job(text_of(wanted), "", lock.origin, lock.interpreter, lock.indexes, declared)
+    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+        arguments = ["--no-deps", "--require-hashes", "--dest", str(directory)]
+        _pip(job, "download", arguments, Path(scratch), places, tell)
+    pins = {(pin.name, pin.version): pin for pin in lock.pins}
+    for path in sorted(directory.iterdir()):
+        if path.suffix == ".whl":
+            continue
+        name, version = parse_sdist_filename(path.name)
+        sdist = Sdist(pins[name, str(version)], f"sha256:{_digest(path)}")
+        wheel = build_sdist(sdist, lock, places, declared, tell)
+        path.unlink()
+        (directory / wheel.filename).symlink_to(wheel.path)
+    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+        return substitute(lock, places, declared, Path(scratch) / "again")
+
+
+def write_wheelhouse(
+    lock: Lock,
+    places: Places,
+    declared: Mapping[str, str],
+    destination: Path,
+    tell: steps.Listener,
+) -> int:
+    """Write a wheel of every pin, and the lock, into a directory; return the number of wheels.
+
+    It is installed without network by
+    `pip install --no-index --find-links DIR -r DIR/requirements.lock`.
+
+    Raises:
+        UsageError: the destination exists and is not a wheelhouse of ours.
+        BuildFailed: a file cannot be had, does not have its hash, or cannot be built.
+    """
+    earlier = destination / requirements.LOCK
+    if destination.exists() and any(destination.iterdir()) and not earlier.is_file():
+        raise UsageError(
+            f"{destination} is not empty, and not a wheelhouse",
+            hint="name a new directory",
+        )
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # A crash leaves a dot directory beside; the old wheelhouse is replaced whole.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    try:
+        wheels = scratch / "wheels"
+        text = collect(lock, places, declared, wheels, tell)
+        for path in list(wheels.iterdir()):
+            if path.is_symlink():
+                original = path.resolve()
+                path.unlink()
+                shutil.copyfile(original, path)
+        count = len(list(wheels.iterdir()))
+        (wheels / requirements.LOCK).write_text(text)
+        files.remove_tree(destination)
+        wheels.rename(destination)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A wheel to be built."""
+
+    line: str
+    """For a requirements file of pip's; it may hold credentials."""
+    source: str
+    shown: str
+    interpreter: Interpreter
+    indexes: Indexes
+    declared: Mapping[str, str]
+
+
+def _build(job: _Job, place: Path, places: Places, tell: steps.Listener) -> Wheel:
+    if wheel := _kept(place):
+        return wheel
+    places.wheelhouse.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f"{place.name}.lock")
+    with files.locked(beside, doing=f"building {job.shown}", wait=_LOCK_SECONDS):
+        if wheel := _kept(place):
+            return wheel
+        tell(steps.Said(f"building a wheel of {job.shown}"))
+        files.remove_tree(place)
+        # A crash leaves a dot directory, which nobody looks into.
+        scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=places.wheelhouse))
+        try:
+            _pip(job, "wheel", ["--no-deps", "--wheel-dir", "wheels"], scratch, places, tell)
+            wheel = _read_back(scratch / "wheels", job)
+            (scratch / "wheels" / "wheel.json").write_bytes(msgspec.json.encode(wheel))
+            (scratch / "wheels").rename(place)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return msgspec.structs.replace(wheel, path=str(place / wheel.filename))
+
+
+def _pip(
+    job: _Job,
+    command: str,
+    arguments: list[str],
+    directory: Path,
+    places: Places,
+    tell: steps.Listener,
+) -> None:
+    """Run `pip wheel` or `pip download` for a job's one requirement."""
+    given = directory / "requirements.in"
+    given.touch(mode=0o600)
+    given.write_text(job.line + "\n")
+    python = helper.with_pip(job.interpreter, places)
+    environment = {
+        **indexes.base(variables.everything()),
+        **indexes.for_pip(job.indexes),
+        **job.declared,
+    }
+    argv = [str(python), "-m", "pip", command, *arguments, "-r", given.name]
+    try:
+        process.run(argv, cwd=directory, env=environment, timeout=_SECONDS, tell=tell)
+    except process.ChildFailed as error:
+        raise complaints.failed(error, f"building {job.shown}", job.interpreter) from error
+
+
+def _read_back(directory: Path, job: _Job) -> Wheel:
+    """Check every file of a wheel against its RECORD, and return what it says of itself."""
+    found = sorted(directory.glob("*.whl"))
+    if len(found) != 1:
+        raise BuildFailed(
+            f"building {job.shown} gave {len(found)} wheels instead of one",
+            hint="`pip wheel --no-deps` on it must give one wheel",
+        )
+    path = found[0]
+    try:
+        name, version, _, _ = parse_wheel_filename(path.name)
+        with WheelFile(path) as wheel:
+            for member in wheel.namelist():
+                wheel.read(member)
+    except (WheelError, InvalidWheelFilename, ValueError) as error:
+        raise BuildFailed(
+            f"the wheel built of {job.shown} is broken: {error}",
+            hint="`pip wheel --no-deps` on it must give a wheel that `pip install` takes",
+        ) from error
+    hash_ = f"sha256:{_digest(path)}"
+    return Wheel(path.name, canonicalize_name(name), str(version), hash_, job.source)
+
+
+def _kept(place: Path) -> Wheel | None:
+    try:
+        wheel = msgspec.json.decode((place / "wheel.json").read_bytes(), type=Wheel)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    path = place / wheel.filename
+    return msgspec.structs.replace(wheel, path=str(path)) if path.is_file() else None
+
+
+def _key(
+    what: str, interpreter: Interpreter, declared: Mapping[str, str], settings: tuple[str, ...]
+) -> str:
+    situation = [interpreter.abi, interpreter.feature, interpreter.platform, interpreter.libc]
+    situation += [interpreter.system, *sorted(settings)]
+    decides = [what, situation, sorted(declared.items())]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+
+
+def _without_credentials(entry: Entry) -> tuple[str, dict[str, str]]:
+    """Return the link for a requirements file, and variables that give git its credentials.
+
+    pip passes a repository's URL to git as an argument, where everybody can read it; a header set
+    by variables is seen by nobody. https://git-scm.com/docs/git-config#Documentation/git-config.txt-httpextraHeader
+    """
+    found = indexes.credentials(entry.link) if entry.kind == "vcs" else None
+    if found is None or not re.match(r"git\+https?:", entry.link):
+        return entry.link, {}
+    parts = urlsplit(entry.link.removeprefix("git+"))
+    host = parts.netloc.rpartition("@")[2]
+    clean = urlunsplit(parts._replace(netloc=host))
+    token = b64encode(":".join(found).encode()).decode()
+    return f"git+{clean}", {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{parts.scheme}://{host}/.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
+    }
+
+
+def _has_hash(path: Path, hashes: tuple[str, ...]) -> bool:
+    with path.open("rb") as stream:
+        return any(
+            hashlib.file_digest(stream, algorithm).hexdigest() == digest
+            for algorithm, _, digest in (hash_.partition(":") for hash_ in hashes)
+            if stream.seek(0) == 0
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _content(path: Path) -> str:
+    """Return the digest of a file, or of names, modes and bytes of a directory's files."""
+    if path.is_file():
+        return _digest(path)
+    total = hashlib.sha256()
+    for parent, directories, names in os.walk(path):
+        directories[:] = sorted(
+            name
+            for name in directories
+            if name not in _NOT_SOURCE and not name.endswith(".egg-info")
+        )
+        for name in sorted(names):
+            if name.endswith((".pyc", ".pyo")):
+                continue
+            file = Path(parent, name)
+            what = os.readlink(file) if file.is_symlink() else _digest(file)
+            executable = bool(file.lstat().st_mode & 0o100)
+            row = json.dumps([os.path.relpath(file, path), what, executable])
+            total.update(row.encode() + b"\n")
+    return total.hexdigest()
