@@ -1,0 +1,34 @@
+"""Patterns of paths, in gitignore's syntax, by the library that knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from artifact.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+
+def ignore(lines: Iterable[str], origin: str) -> GitIgnoreSpec:
+    """Return what matches the paths that gitignore lines leave out.
+
+    Raises:
+        ConfigurationError: a line is no pattern; `origin` says where it stands.
+    """
+    # Imported late: it costs 30 ms, and most projects have no patterns.
+    from pathspec import GitIgnoreSpec
+
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise ConfigurationError(f"{origin}: not a pattern: {error}") from error
+
+
+def below(patterns: Sequence[str], origin: str) -> GitIgnoreSpec:
+    """Return what matches globs counted from the project's top.
+
+    `*` stays within a directory, `**` does not, and the name of a directory means all below it.
+    """
+    return ignore([f"/{pattern.removeprefix('./')}" for pattern in patterns], origin)
