@@ -63,6 +63,22 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_filesystem(path: Path) -> None:
+    """Make all that was written to a path's file system durable.
+
+    One call for 17,000 files: an fsync each takes two to four times as long as unpacking them.
+    """
+    # Python has sync(2) only, which waits for every disk; ctypes is imported by those who need it.
+    import ctypes
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), "cannot be made durable", str(path))
+    finally:
+        os.close(descriptor)
+
+
 def copy_range(source: int, offset: int, length: int, sink: int) -> None:
     """Append `length` bytes of one descriptor, from `offset`, to another, inside the kernel.
 

@@ -215,12 +215,7 @@ def decode(data: bytes) -> Manifest:
         ArtifactRejected: it is not one, is of a later format, or names things nobody may name.
     """
     try:
-        found = msgspec.json.decode(data, type=_Format).format
-        if found != FORMAT:
-            raise ArtifactRejected(
-                f"the artifact has format {found}; this version of artifact reads format {FORMAT}",
-                hint="upgrade artifact on this machine: pip install --upgrade single-artifact",
-            )
+        check_format(msgspec.json.decode(data, type=_Format).format)
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise ArtifactRejected(f"the artifact's manifest cannot be read: {error}") from error
@@ -229,6 +224,19 @@ def decode(data: bytes) -> Manifest:
     if not is_version(manifest.version):
         raise ArtifactRejected(f"the manifest's version {manifest.version!r} is not allowed")
     return manifest
+
+
+def check_format(found: int) -> None:
+    """Refuse a format that this version cannot read.
+
+    Raises:
+        ArtifactRejected: it is another.
+    """
+    if found != FORMAT:
+        raise ArtifactRejected(
+            f"the artifact has format {found}; this version of artifact reads format {FORMAT}",
+            hint="upgrade artifact on this machine: pip install --upgrade single-artifact",
+        )
 
 
 def digest(data: bytes) -> str:

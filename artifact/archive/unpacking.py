@@ -1,0 +1,204 @@
+"""Unpacks components of an artifact into a new directory, believing nothing it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from artifact import files, steps
+from artifact.archive import parallel
+from artifact.archive.checking import Pieces, check_group
+from artifact.archive.opening import Artifact, naming
+from artifact.archive.toc import Group, Record, Toc
+from artifact.errors import Refused
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORIES = 100
+_GROUPS_A_JOB = 16
+
+
+def extract(
+    artifact: Artifact,
+    components: Sequence[str],
+    destination: Path,
+    *,
+    strip: str = "",
+    read_only: bool = False,
+    tell: steps.Listener = steps.nobody,
+    threads: int | None = None,
+) -> None:
+    """Unpack components into `destination`, which must not exist, and make it durable.
+
+    Until it is whole only its owner can enter it; when anything is wrong it is removed. Modes are
+    0644 and 0755 whatever the umask, times those of the component.
+
+    Args:
+        strip: what to take from the front of every path: "virtualenv/" for the environment.
+        read_only: 0444 and 0555 instead. `destination` itself stays 0755, for only so its owner
+            can rename it to another directory.
+        threads: as many as this process may use processors when left out.
+
+    Raises:
+        ArtifactRejected: a byte of what was read is wrong, or a rule of docs/format.md is broken.
+        Refused: the destination exists, or the disk says no.
+    """
+    tocs = artifact.tocs(components)
+    try:
+        os.mkdir(destination, 0o700)
+    except OSError as error:
+        raise _refused(artifact, destination, error) from error
+    try:
+        with naming(artifact.name):
+            plan = _plan(tocs, strip, read_only=read_only)
+            with _directories(destination) as directories:
+                _fill(artifact, plan, directories, destination, tell, threads)
+        files.sync_filesystem(destination)
+    except BaseException as error:
+        files.remove_tree(destination)
+        if isinstance(error, OSError):
+            raise _refused(artifact, destination, error) from error
+        raise
+
+
+def _refused(artifact: Artifact, destination: Path, error: OSError) -> Refused:
+    return Refused(
+        f"{artifact.name} cannot be unpacked to {destination}: {error.strerror}",
+        hint=f"`df -h {destination.parent}` and `df -i {destination.parent}` show what is free",
+    )
+
+
+class _Plan(NamedTuple):
+    """What is to be made, without the prefix."""
+
+    strip: int
+    """Letters to take from every path."""
+    read_only: int
+    """Mode bits to leave out."""
+    directories: tuple[str, ...]
+    links: tuple[Record, ...]
+    groups: tuple[tuple[Group, int], ...]
+    """With the time of their files."""
+    raw: int
+
+
+def _plan(tocs: Sequence[Toc], strip: str, *, read_only: bool) -> _Plan:
+    top = strip.rstrip("/")
+    records = [record for toc in tocs for record in toc.records if record.path != top]
+    outside = [record.path for record in records if not record.path.startswith(strip)]
+    if outside:
+        raise ValueError(f"{outside[0]!r} does not begin with {strip!r}")
+    return _Plan(
+        len(strip),
+        0o222 if read_only else 0,
+        tuple(sorted({r.path[len(strip) :] for r in records if r.kind == "directory"})),
+        tuple(record for record in records if record.kind == "link"),
+        tuple((group, toc.component.mtime) for toc in tocs for group in toc.groups),
+        sum(toc.component.raw for toc in tocs),
+    )
+
+
+def _fill(
+    artifact: Artifact,
+    plan: _Plan,
+    directories: _Directories,
+    destination: Path,
+    tell: steps.Listener,
+    threads: int | None,
+) -> None:
+    for path in plan.directories:
+        parent, name = directories.above(path)
+        os.mkdir(name, 0o700, dir_fd=parent)
+    jobs = [
+        plan.groups[first : first + _GROUPS_A_JOB]
+        for first in range(0, len(plan.groups), _GROUPS_A_JOB)
+    ]
+    done = 0
+
+    def unpack(job: Sequence[tuple[Group, int]]) -> int:
+        with _directories(destination) as own:
+            return sum(_unpack(artifact, plan, group, mtime, own) for group, mtime in job)
+
+    with parallel.in_order(unpack, jobs, threads) as unpacked:
+        for size in unpacked:
+            done += size
+            tell(steps.Progress("unpacking", done, plan.raw))
+    # Links come last: nothing was written through one.
+    for record in plan.links:
+        parent, name = directories.above(record.path[plan.strip :])
+        os.symlink(record.target, name, dir_fd=parent)
+    for path in reversed(plan.directories):
+        os.fchmod(directories.open(path), 0o755 & ~plan.read_only)
+    os.fchmod(directories.open(""), 0o755)
+
+
+def _unpack(
+    artifact: Artifact, plan: _Plan, group: Group, mtime: int, directories: _Directories
+) -> int:
+    def create(record: Record, pieces: Pieces) -> None:
+        parent, name = directories.above(record.path[plan.strip :])
+        mode = record.mode & ~plan.read_only
+        descriptor = os.open(name, _NEW_FILE, mode, dir_fd=parent)
+        try:
+            for piece in pieces:
+                _write(descriptor, piece)
+            os.fchmod(descriptor, mode)  # the umask may have taken from it
+            os.utime(descriptor, (mtime, mtime))
+        finally:
+            os.close(descriptor)
+
+    check_group(artifact, group, mtime, create)
+    return sum(record.size for record in group.records)
+
+
+def _write(descriptor: int, piece: bytes | memoryview) -> None:
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+class _Directories:
+    """Descriptors of the directories below one; a bounded number stays open."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, _DIRECTORY)
+        self._open: dict[str, int] = {}
+
+    def open(self, path: str) -> int:
+        """Return a descriptor of a directory, good until the next call; "" is the root."""
+        if not path:
+            return self._root
+        known = self._open.get(path)
+        if known is not None:
+            return known
+        parent, name = self.above(path)
+        descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
+        if len(self._open) >= _OPEN_DIRECTORIES:
+            self._forget()
+        self._open[path] = descriptor
+        return descriptor
+
+    def above(self, path: str) -> tuple[int, str]:
+        """Return the descriptor of the directory a path is in, and its name there."""
+        parent, _, name = path.rpartition("/")
+        return self.open(parent), name
+
+    def close(self) -> None:
+        self._forget()
+        os.close(self._root)
+
+    def _forget(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+
+@contextmanager
+def _directories(root: Path) -> Iterator[_Directories]:
+    directories = _Directories(root)
+    try:
+        yield directories
+    finally:
+        directories.close()

@@ -1,0 +1,319 @@
+"""Packs components into gzip members and joins packed components into an artifact.
+
+Bytes depend on names, contents and the codec, never on threads, clocks or the order of a
+directory. A component is packed once and copied into every artifact that holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import deflate
+
+from artifact import files, manifest, steps
+from artifact.archive import format as layout
+from artifact.archive import opening, parallel, tar, toc
+from artifact.archive.grouping import Entry, Sized, groups, is_large, unreadable
+from artifact.archive.packed import Packed, codec, load_packed, write_facts
+from artifact.errors import ArtifactRejected, BuildFailed
+from artifact.manifest import Component, Manifest
+
+__all__ = ["Entry", "Packed", "codec", "load_packed", "pack", "write"]
+
+
+def pack(
+    entries: Iterable[Entry],
+    sink: Path,
+    *,
+    name: str,
+    mtime: int,
+    level: int = 6,
+    tell: steps.Listener = steps.nobody,
+    threads: int | None = None,
+) -> Packed:
+    """Pack a component into a file, which appears under its name when it is whole.
+
+    Args:
+        entries: in any order; directories above them are added.
+        name: "venv", "assets" or "code".
+        mtime: of all entries, in seconds since the epoch.
+        level: libdeflate's, 1 to 12.
+        threads: as many as this process may use processors when left out.
+
+    Raises:
+        BuildFailed: something cannot be packed, changed while it was read, or the disk is full.
+    """
+    planned = list(groups(name, entries, mtime))
+    total = sum(sized.record.size for group in planned for sized in group)
+    with _written_beside(sink) as stream:
+        writing = _Writing(stream, f"packing {name}", total, tell)
+        jobs = _jobs(planned, level)
+        with parallel.in_order(lambda job: job(), jobs, threads) as results:
+            for result in results:
+                writing.add(result)
+        packed = writing.finish(sink, name, mtime, level)
+        write_facts(packed, stream)
+    return packed
+
+
+def write(
+    output: Path,
+    packed: Sequence[Packed],
+    describe: Callable[[tuple[Component, ...]], Manifest],
+    tell: steps.Listener = steps.nobody,
+    sign: Callable[[bytes], bytes] | None = None,
+) -> str:
+    """Join packed components into an artifact, which appears under its name when it is whole.
+
+    Args:
+        packed: in the order of `format.COMPONENTS`.
+        describe: makes the manifest when it is known where each component lies.
+        sign: returns the signature of manifest.json's bytes.
+
+    Returns:
+        The artifact's digest, "sha256:…".
+
+    Raises:
+        BuildFailed: components contradict each other or the manifest, or the disk is full.
+    """
+    with _written_beside(output) as stream:
+        components = tuple(_copied(packed, stream, tell))
+        described = describe(components)
+        _check(packed, described)
+        content = manifest.encode(described)
+        tail = layout.entry(layout.MANIFEST_PATH, content, described.created)
+        if sign is not None:
+            tail += layout.entry(layout.SIGNATURE_PATH, sign(content), described.created)
+        member = layout.stored_member(tail + tar.END)
+        footer = layout.Footer(stream.tell(), len(member), hashlib.sha256(content).digest())
+        stream.write(member + layout.encode_footer(footer))
+    return manifest.digest(content)
+
+
+class _Result(NamedTuple):
+    """One member and the entries that end in it."""
+
+    member: bytes
+    raw: int
+    sha256: str
+    records: list[toc.Record]
+
+
+class _Writing:
+    """The component on its way to the disk: what was written, and the contents so far."""
+
+    def __init__(self, stream: IO[bytes], label: str, total: int, tell: steps.Listener) -> None:
+        self._stream = stream
+        self._label = label
+        self._total = total
+        self._tell = tell
+        self._lines: list[str] = []
+        self._tree = hashlib.sha256()
+        self._entries = 0
+        self._raw = 0
+        self._interpreters: set[str] = set()
+        self._pieces: list[str] = []
+
+    def add(self, result: _Result) -> None:
+        self._stream.write(result.member)
+        line = toc.member_line(len(result.member), result.raw, result.sha256)
+        if not result.records:
+            self._pieces.append(line)
+            return
+        lines = [toc.record_line(record) for record in result.records]
+        self._tree.update("".join(lines).encode())
+        self._lines += [*lines, *self._pieces, line]
+        self._pieces = []
+        self._entries += len(result.records)
+        for record in result.records:
+            self._raw += record.size
+            if record.target.startswith("/"):
+                self._interpreters.add(record.target)
+        self._tell(steps.Progress(self._label, self._raw, self._total))
+
+    def finish(self, sink: Path, name: str, mtime: int, level: int) -> Packed:
+        data = self._stream.tell()
+        content = "".join(self._lines).encode()
+        member = _compress(layout.entry(layout.toc_path(name), content, mtime), level)
+        self._stream.write(member)
+        return Packed(
+            path=sink,
+            name=name,
+            mtime=mtime,
+            codec=codec(level),
+            data=data,
+            toc=len(member),
+            toc_sha256=hashlib.sha256(member).hexdigest(),
+            tree=self._tree.hexdigest(),
+            entries=self._entries,
+            raw=self._raw,
+            interpreters=tuple(sorted(self._interpreters)),
+        )
+
+
+def _jobs(planned: Iterable[list[Sized]], level: int) -> Iterator[Callable[[], _Result]]:
+    for group in planned:
+        if is_large(group):
+            yield from _pieces(group[0], level)
+        else:
+            yield partial(_member_of, group, level)
+
+
+def _member_of(group: Sequence[Sized], level: int) -> _Result:
+    parts: list[bytes] = []
+    records = []
+    for record, source, header in group:
+        parts.append(header)
+        if record.kind == "file":
+            with _reading(source) as descriptor:
+                content = _read(descriptor, record.size + 1)
+            if len(content) != record.size:
+                raise _changed(source)
+            parts += (content, bytes(tar.padding(record.size)))
+            sha256 = hashlib.sha256(content).hexdigest()
+            record = toc.Record("file", record.mode, record.size, sha256, record.path, "")
+        records.append(record)
+    return _finished(b"".join(parts), level, records)
+
+
+def _pieces(large: Sized, level: int) -> Iterator[Callable[[], _Result]]:
+    """Yield the jobs of a file's pieces; it is read and hashed here, a piece at a time."""
+    record, source, header = large
+    digest = hashlib.sha256()
+    left = record.size
+    held = header
+    with _reading(source) as descriptor:
+        while left:
+            content = _read(descriptor, min(left, layout.PIECE_BYTES - len(held)))
+            if not content:
+                raise _changed(source)
+            digest.update(content)
+            left -= len(content)
+            raw = held + content
+            held = b""
+            if left:
+                yield partial(_finished, raw, level, [])
+        if _read(descriptor, 1):
+            raise _changed(source)
+    raw += bytes(tar.padding(record.size))
+    record = record._replace(sha256=digest.hexdigest())
+    yield partial(_finished, raw, level, [record])
+
+
+def _finished(raw: bytes, level: int, records: list[toc.Record]) -> _Result:
+    member = _compress(raw, level)
+    return _Result(member, len(raw), hashlib.sha256(member).hexdigest(), records)
+
+
+def _compress(raw: bytes, level: int) -> bytes:
+    member = deflate.gzip_compress(raw, level)
+    # The header tells of the level (XFL); one header for all leaves nothing to vary.
+    member[: len(layout.MEMBER_HEADER)] = layout.MEMBER_HEADER
+    return bytes(member)
+
+
+@contextmanager
+def _reading(source: str | Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(source, error) from error
+    try:
+        yield descriptor
+    except OSError as error:
+        raise unreadable(source, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    """Return the next bytes, fewer only at the end of the file."""
+    data = os.read(descriptor, most)
+    while len(data) < most and (more := os.read(descriptor, most - len(data))):
+        data += more
+    return data
+
+
+def _changed(source: str | Path) -> BuildFailed:
+    return BuildFailed(
+        f"{source} changed its size while it was packed",
+        hint="something writes there during the build: end it, or leave the file out",
+    )
+
+
+@contextmanager
+def _written_beside(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name, durable, when the block ends well; else nothing is left."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with beside.open("wb", buffering=1 << 20) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        # A crash here leaves the dot file only; the whole file has its name or it does not exist.
+        beside.replace(path)
+        files.sync_directory(path.parent)
+    except OSError as error:
+        raise BuildFailed(
+            f"{path} cannot be written: {error.strerror}",
+            hint=f"`df -h {path.parent}` shows what is free",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _copied(
+    packed: Sequence[Packed], stream: IO[bytes], tell: steps.Listener
+) -> Iterator[Component]:
+    total = sum(one.data + one.toc for one in packed)
+    offset = 0
+    for one in packed:
+        length = one.data + one.toc
+        try:
+            source = os.open(one.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unreadable(one.path, error) from error
+        try:
+            files.copy_range(source, 0, length, stream.fileno())
+        finally:
+            os.close(source)
+        yield one.component(offset)
+        offset += length
+        tell(steps.Progress("writing the artifact", offset, total))
+    stream.seek(offset)
+
+
+def _check(packed: Sequence[Packed], described: Manifest) -> None:
+    """Refuse to write what every reader would reject."""
+    order = [one.name for one in packed]
+    if order != [name for name in layout.COMPONENTS if name in order]:
+        raise BuildFailed(f"the components {order} are not in the order {layout.COMPONENTS}")
+    for one in packed:
+        for target in one.interpreters:
+            fault = toc.interpreter_fault(target, described)
+            if fault:
+                raise BuildFailed(f"the environment's python links to {target!r}, which {fault}")
+    # The environment has a directory of its own, so only the others can meet.
+    others = [one for one in packed if one.name != "venv"]
+    try:
+        toc.check_unique([_contents(one, described) for one in others])
+    except ArtifactRejected as error:
+        raise BuildFailed(
+            f"the artifact would be contradictory: {error.message}",
+            hint="a file that an asset step writes must not also come from the source",
+        ) from error
+
+
+def _contents(packed: Packed, described: Manifest) -> toc.Toc:
+    with packed.path.open("rb") as stream:
+        stream.seek(packed.data)
+        content = opening.toc_content(stream.read(packed.toc), packed.component(0))
+    return toc.decode(content, described, packed.name)
