@@ -21,7 +21,7 @@ from artifact.build.requirement_files import Entry
 from artifact.build.requirements import Input
 from artifact.build.wheelhouse import Wheel
 from artifact.config import RequirementsSection
-from artifact.errors import BuildFailed
+from artifact.errors import BuildFailed, UsageError
 
 SCHEMA = 1
 """Raised when the same input would be resolved to something else."""
@@ -77,6 +77,8 @@ def lock_for(
     settings = indexes.read(found.options, variables.everything())
     wheels = _wheels(job, found.entries, settings)
     entries = found.entries
+    if found.origin == requirements.LOCK:
+        _warn_of_age(job, found)
     if found.kind == "uv.lock":
         entries = _once(job, found, found.digest, lambda: _export(job), again=upgrade)
     elif not found.pinned:
@@ -123,11 +125,7 @@ def relock(
         BuildFailed: it cannot be resolved.
     """
     job = _Job(project, section, interpreter, places, tell)
-    paths = [
-        path
-        for path in requirements.find(project, section, locks=False)
-        if path.name != requirements.LOCK
-    ]
+    paths = requirements.find(project, section, locks=False)
     found = requirements.read(project, section, interpreter, paths)
     settings = indexes.read(found.options, variables.everything())
     wheels = _wheels(job, found.entries, settings)
@@ -136,12 +134,38 @@ def relock(
         job, found, settings, wheels, existing=earlier, upgrade=upgrade, names=tuple(names)
     )
     wheels |= _wheels(job, entries, settings)
-    return Relocked(
-        found.origin,
-        portable_text(entries),
-        {entry.name: entry.version for entry in earlier},
-        {pin.name: pin.version for pin in _pins(entries, wheels, found.origin)},
-    )
+    before = {entry.name: entry.version for entry in earlier}
+    after = {pin.name: pin.version for pin in _pins(entries, wheels, found.origin)}
+    for name in names:
+        if requirements.name_of(name) not in {*before, *after}:
+            raise UsageError(
+                f"-P {name}: {found.origin} does not require it",
+                hint="correct the name, or leave out -P: new requirements are always locked",
+            )
+    return Relocked(found.origin, portable_text(entries), before, after)
+
+
+def _warn_of_age(job: _Job, lock: Input) -> None:
+    """Warn when the file a lock was made from asks for something else by now."""
+    path = requirements.source_of_lock(job.project)
+    if path is None:
+        return
+    asked = requirements.read(job.project, job.section, job.interpreter, [path])
+    pinned = {entry.name: entry.version for entry in lock.entries}
+    for entry in asked.entries:
+        if entry.kind != "index":
+            continue
+        version = pinned.get(entry.name)
+        if version is None or not requirements.satisfies(version, entry.specifier):
+            has = f"{entry.name} {version}" if version else f"no {entry.name}"
+            job.tell(
+                steps.Warned(
+                    f"{entry.where} asks for {entry.name}{entry.specifier}, "
+                    f"but {lock.origin} has {has}; the build uses {lock.origin}",
+                    hint="run `artifact lock` and commit the result",
+                )
+            )
+            return
 
 
 def _earlier(job: _Job) -> tuple[Entry, ...]:

@@ -463,7 +463,7 @@ def _refuse_editable(target: str, where: str) -> NoReturn:
             "its own code travels in the artifact anyway"
         )
     elif _VERSION_CONTROL.match(target):
-        hint = "write `NAME @ git+https://…@COMMIT` without `-e`, with the full commit"
+        hint = "write `NAME @ git+https://HOST/PATH@COMMIT` without `-e`, with the full commit"
     else:
         hint = f"write `{written}` without `-e`: it is then built to a wheel"
     raise UsageError(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from packaging.dependency_groups import resolve_dependency_groups
 from packaging.markers import Marker
 from packaging.pylock import Package, Pylock, PylockUnsupportedVersionError, PylockValidationError
-from packaging.requirements import InvalidRequirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -34,6 +34,7 @@ _IN_ORDER = (
     "requirements.in",
     "pyproject.toml",
 )
+_FOREIGN = ("uv.lock", "pylock.toml")
 _UNPINNED = ("requirements.in", "requirements.txt", "pyproject.toml")
 
 Kind = Literal["requirements", "uv.lock"]
@@ -65,8 +66,9 @@ def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> 
     Raises:
         UsageError: a configured file is missing, or there is none.
     """
-    if section.files:
-        paths = tuple(project / name for name in section.files)
+    named = [name for name in section.files if locks or Path(name).name != LOCK]
+    if named:
+        paths = tuple(project / name for name in named)
         for path in paths:
             if not path.is_file():
                 raise UsageError(
@@ -74,6 +76,12 @@ def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> 
                     hint="correct the name, or remove the key to have the files found",
                 )
         return paths
+    for name in () if locks else _FOREIGN:
+        if (project / name).is_file():
+            raise UsageError(
+                f"{project} is locked by {name}, which builds use as it is",
+                hint=f"lock with the tool that wrote {name}, or remove it",
+            )
     for name in _IN_ORDER if locks else _UNPINNED:
         path = project / name
         if path.is_file() and (name != "pyproject.toml" or _has_dependencies(path, section)):
@@ -170,7 +178,7 @@ def _hold_to_hashes(entries: Iterable[Entry], options: Options, *, pinned: bool)
     raise UsageError(
         f"{loose.where}: {loose.name} is not pinned with hashes, "
         "though the file says `--require-hashes`",
-        hint="run `artifact lock`, which writes them all",
+        hint="add its hash; or remove that line and run `artifact lock`, which writes all hashes",
     )
 
 
@@ -350,3 +358,33 @@ def _list(content: Mapping[str, Any], name: str) -> list[str]:
 def _shown(path: Path, project: Path) -> str:
     relative = os.path.relpath(path, project)
     return str(path) if relative.startswith("../..") else relative
+
+
+def source_of_lock(project: Path) -> Path | None:
+    """Return the requirement file that `requirements.lock` was most likely made from."""
+    for name in ("requirements.in", "requirements.txt"):
+        if (project / name).is_file():
+            return project / name
+    return None
+
+
+def satisfies(version: str, specifier: str) -> bool:
+    """Tell whether a version is within a range; a range nobody can read takes any."""
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def name_of(text: str) -> str:
+    """Return the normalised name in "Django", "django==5.2" or "django[argon2]".
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return canonicalize_name(Requirement(text).name)
+    except InvalidRequirement as error:
+        raise UsageError(
+            f"{text!r} is not the name of a package", hint="a name looks like `django`"
+        ) from error

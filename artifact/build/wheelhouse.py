@@ -353,10 +353,12 @@ def _pip(
         **job.declared,
     }
     argv = [str(python), "-m", "pip", command, *arguments, "-r", given.name]
+    ear = complaints.Ear(tell)
     try:
-        process.run(argv, cwd=directory, env=environment, timeout=_SECONDS, tell=tell)
+        process.run(argv, cwd=directory, env=environment, timeout=_SECONDS, tell=ear)
     except process.ChildFailed as error:
-        raise complaints.failed(error, f"building {job.shown}", job.interpreter) from error
+        doing = f"building {job.shown}" if command == "wheel" else f"getting {job.shown}"
+        raise complaints.failed(error, doing, job.interpreter, ear) from error
 
 
 def _read_back(directory: Path, job: _Job) -> Wheel:

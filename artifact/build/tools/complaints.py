@@ -3,40 +3,91 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 
+from artifact import steps
 from artifact.build.interpreter import Interpreter
 from artifact.errors import BuildFailed
-from artifact.process import ChildFailed, ProgramMissing
+from artifact.process import TAIL_LINES, ChildFailed, ProgramMissing
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, str]]]
 
 
-def failed(error: ChildFailed, doing: str, interpreter: Interpreter) -> BuildFailed:
+class Ear:
+    """Hears what an installer prints and keeps more of it than an error shows.
+
+    pip-compile ends with a traceback longer than the lines a process keeps.
+    """
+
+    def __init__(self, tell: steps.Listener) -> None:
+        self._tell = tell
+        self._lines: deque[str] = deque(maxlen=400)
+
+    def __call__(self, event: steps.Event) -> None:
+        """Keep a line of output and pass every event on; the signature of `steps.Listener`."""
+        if isinstance(event, steps.Output):
+            self._lines.append(event.line)
+        self._tell(event)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines without tracebacks, but with the last line of each."""
+        found: list[str] = []
+        inside = False
+        for line in self._lines:
+            if line.startswith("Traceback "):
+                inside = True
+            elif not (inside and line.startswith(" ")):
+                inside = False
+                found.append(line)
+        return tuple(found)
+
+
+def failed(
+    error: ChildFailed, doing: str, interpreter: Interpreter, ear: Ear | None = None
+) -> BuildFailed:
     """Return the error to raise for an installer that failed.
 
     Args:
         doing: "resolving requirements.txt", "installing requirements.lock".
+        ear: what heard it.
     """
     if isinstance(error, ProgramMissing):
         return BuildFailed(
             f"{doing} failed: {error.command.split()[0]} {error.reason}",
             hint="install artifact anew: pip install --force-reinstall single-artifact",
         )
-    told = _joined(error.tail)
+    lines = ear.lines if ear is not None else error.tail
+    told = _joined(lines)
+    shown = tuple(line for line in lines if not _WORDS_OF_PIP.match(line))[-TAIL_LINES:]
     for pattern, explain in _RULES:
         if match := pattern.search(told):
             sentence, hint = explain(match)
-            return BuildFailed(
-                f"{doing} failed: {sentence.format(python=interpreter.version)}",
-                hint=hint,
-                output=error.tail,
-            )
+            sentence = sentence.format(python=interpreter.version)
+            return BuildFailed(f"{doing} failed: {sentence}", hint=hint, output=shown)
     return BuildFailed(
-        f"{doing} failed: {_last_word(error)}",
+        f"{doing} failed: {_last_word(error, lines)}",
         hint="the lines above are the installer's own",
-        output=error.tail,
+        output=shown,
     )
+
+
+_WORDS_OF_PIP = re.compile(
+    r"\s*$|pip\._|The above exception was|During handling of the above"
+    r"|\s*WARNING: Location .* is ignored"
+)
+_REQUIREMENT = re.compile(r"Requirement\('(?P<what>[^']+)'\), parent=(?:None|\w+\('(?P<by>[^' ]+))")
+
+
+def _conflict(match: re.Match[str]) -> tuple[str, str]:
+    """Put pip's ResolutionImpossible into words: without --verbose it says no more."""
+    phrases = []
+    for found in _REQUIREMENT.finditer(match["list"]):
+        file = (found["by"] or "").partition("#")[0].rpartition("/")[2]
+        by = "-".join(file.split("-")[:2]).removesuffix(".tar.gz") if file else ""
+        phrases.append(f"{by} needs {found['what']}" if by else f"you require {found['what']}")
+    return _braces(", ".join(phrases)) + ", which cannot all be", "change one of them"
 
 
 def _joined(tail: Sequence[str]) -> str:
@@ -44,8 +95,8 @@ def _joined(tail: Sequence[str]) -> str:
     return re.sub(r"[ \t]*\n[ \t│]*", " ", "\n".join(tail)).replace("  ", " ")
 
 
-def _last_word(error: ChildFailed) -> str:
-    for line in reversed(error.tail):
+def _last_word(error: ChildFailed, lines: Sequence[str]) -> str:
+    for line in reversed(lines):
         if match := re.match(r"\s*(?:error|cause|ERROR)\s*:\s*(.+)", line):
             return match[1].rstrip(".")
     return f"{error.command.split()[0].rpartition('/')[2]} {error.reason}"
@@ -113,9 +164,10 @@ _RULES: tuple[_Rule, ...] = (
         "require an older version of it, or name another in artifact.toml: [python] interpreter",
     ),
     _rule(
-        r"Ignored the following versions that require a different python version: .*?"
-        r"Requires-Python (?P<range>[^;]+?);? .*No matching distribution found for (?P<what>\S+)",
-        "<what> needs Python <range>, but the interpreter is Python {python}",
+        r"require a different python version: .*?\b(?P<version>[\w.]+) Requires-Python "
+        r"(?P<range>[^;]+?)(?:;.*)? ERROR: Could not .*"
+        r"No matching distribution found for (?P<name>[\w.-]+)==(?P=version)\b",
+        "<name>==<version> needs Python <range>, but the interpreter is Python {python}",
         "require an older version of it, or name another in artifact.toml: [python] interpreter",
     ),
     # Existence.
@@ -143,13 +195,9 @@ _RULES: tuple[_Rule, ...] = (
     # Conflicts.
     _rule(
         r"Because (?P<why>.+?), we can conclude that (?:your requirements|.+?are incompatible)",
-        "<why>, which cannot both be",
+        "<why>, which cannot all be",
         "change one of the two",
     ),
-    _rule(
-        r"Cannot install (?P<why>.+?) because these package versions have conflicting dependencies",
-        "<why> conflict with each other",
-        "change one of them; the lines above say what each depends on",
-    ),
+    (re.compile(r"ResolutionImpossible: \[(?P<list>.*?)\](?: |$)"), _conflict),
     _rule(r"No space left on device", "the disk is full", "`artifact cache prune` frees some"),
 )

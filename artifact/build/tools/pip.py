@@ -42,16 +42,17 @@ class Pip:
             argv += ["--constraint", "constraints.txt", "--output-file", "requirements.lock"]
             argv += ["--generate-hashes", "--strip-extras", "--allow-unsafe", "--no-config"]
             argv += ["--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-find-links"]
-            argv += ["--no-emit-options", "--no-header", "--no-annotate", "--quiet"]
+            argv += ["--no-emit-options", "--no-header", "--no-annotate"]
             argv += ["--newline", "lf"]
             argv += ["--upgrade"] if wanted.upgrade else []
             for name in wanted.upgrade_names:
                 argv += ["--upgrade-package", name]
+            ear = complaints.Ear(tell)
             try:
-                _run(argv, _environment(wanted.indexes, wanted.variables), directory, tell)
+                _run(argv, _environment(wanted.indexes, wanted.variables), directory, ear)
             except process.ChildFailed as error:
                 raise complaints.failed(
-                    error, f"resolving {wanted.origin}", wanted.interpreter
+                    error, f"resolving {wanted.origin}", wanted.interpreter, ear
                 ) from error
             return (directory / "requirements.lock").read_text()
 
