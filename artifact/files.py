@@ -172,8 +172,10 @@ def lock_holder(path: Path) -> Holder | None:
 
 
 @contextmanager
-def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[None]:
+def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
     """Hold an exclusive lock on a file for the block; the kernel drops it if we die.
+
+    Yields the lock's descriptor, for `process.sharing`.
 
     Args:
         doing: what for, as the others are told: "building accounting 1337".
@@ -188,7 +190,7 @@ def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[None]:
         mine = {"pid": os.getpid(), "who": whoami(), "doing": doing, "since": time.time()}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(mine).encode(), 0)
-        yield
+        yield descriptor
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)

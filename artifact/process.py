@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,8 @@ from artifact import redaction, steps, variables
 TAIL_LINES = 20
 _GRACE_SECONDS = 5.0
 _READ_BYTES = 65536
+
+_shared: ContextVar[tuple[int, ...]] = ContextVar("_shared", default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,20 @@ class ChildFailed(Exception):
 
 class ProgramMissing(ChildFailed):
     """The program is not on PATH or cannot be executed."""
+
+
+@contextmanager
+def sharing(descriptor: int) -> Iterator[None]:
+    """Let the children started in the block hold a lock's descriptor as well.
+
+    When this process is killed, what it started may go on writing; the kernel then keeps the lock
+    until the last of them has ended.
+    """
+    token = _shared.set((*_shared.get(), descriptor))
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 def run(
@@ -225,6 +242,7 @@ def _popen(
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
+            pass_fds=_shared.get(),
         )
     except OSError as error:
         missing = error.filename or argv[0]
