@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+START_SECONDS = 10.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.05
 
@@ -169,15 +170,18 @@ serverurl = unix://{address}
             cwd=found.directory,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 10
-    while not address.exists():
-        if child.poll() is not None or time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            said = (found.logs / "supervisord.out").read_text().strip()
-            raise Wrong(f"supervisord does not start:\n{said}")
-        time.sleep(POLL_SECONDS)
-    return Supervisord(child.pid, f"unix://{address}")
+    running = Supervisord(child.pid, f"unix://{address}")
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not address.exists():
+            if child.poll() is not None or time.monotonic() > deadline:
+                said = (found.logs / "supervisord.out").read_text().strip()
+                raise Wrong(f"supervisord does not start:\n{said}")
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        stop_supervisord(running)
+        raise
+    return running
 
 
 def stop_supervisord(running: Supervisord) -> None:
