@@ -11,13 +11,13 @@ from pathlib import Path
 
 from artifact import files, steps, variables
 from artifact.build import indexes, requirement_files, requirements, tools, wheelhouse
+from artifact.build.entries import Entry
 from artifact.build.indexes import Indexes
 from artifact.build.interpreter import Interpreter
 from artifact.build.pins import Lock as Lock
 from artifact.build.pins import Pin as Pin
 from artifact.build.pins import portable_text, text_of
 from artifact.build.places import Places
-from artifact.build.requirement_files import Entry
 from artifact.build.requirements import Input
 from artifact.build.wheelhouse import Wheel
 from artifact.config import RequirementsSection

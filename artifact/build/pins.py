@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from artifact.build.entries import Entry
 from artifact.build.indexes import Indexes
 from artifact.build.interpreter import Interpreter
-from artifact.build.requirement_files import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,21 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from packaging.dependency_groups import resolve_dependency_groups
 from packaging.markers import Marker
-from packaging.pylock import Package, Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from artifact import variables
-from artifact.build import requirement_files
+from artifact.build import requirement_files, requirement_tables
+from artifact.build.entries import Entry
 from artifact.build.indexes import Options
 from artifact.build.interpreter import Interpreter
-from artifact.build.requirement_files import Entry, Parsed
-from artifact.config import RequirementsSection, read_toml
-from artifact.errors import BuildFailed, UsageError
+from artifact.build.requirement_files import Parsed
+from artifact.config import RequirementsSection
+from artifact.errors import UsageError
 
 LOCK = "requirements.lock"
 """What `artifact lock` writes."""
@@ -84,7 +83,9 @@ def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> 
             )
     for name in _IN_ORDER if locks else _UNPINNED:
         path = project / name
-        if path.is_file() and (name != "pyproject.toml" or _has_dependencies(path, section)):
+        if path.is_file() and (
+            name != "pyproject.toml" or requirement_tables.has_dependencies(path, section)
+        ):
             return (path,)
     raise UsageError(
         f"{project} has no requirements file",
@@ -110,7 +111,7 @@ def read(
     options = Options()
     for part in parts:
         options = _join(options, part.options)
-    pinned = all(entry.pinned for entry in entries)
+    pinned = _is_lock(paths, entries)
     _hold_to_hashes(entries, options, pinned=pinned)
     return Input(
         origin=", ".join(_shown(path, project) for path in paths),
@@ -120,6 +121,15 @@ def read(
         options=options,
         pinned=pinned,
     )
+
+
+def _is_lock(paths: Iterable[Path], entries: Iterable[Entry]) -> bool:
+    """Tell whether entries are all there is: links alone do not say what they depend on."""
+    entries = tuple(entries)
+    if not all(entry.pinned for entry in entries):
+        return False
+    named = all(path.name == LOCK or path.name.startswith("pylock.") for path in paths)
+    return named or not entries or any(entry.kind == "index" for entry in entries)
 
 
 def applying(entries: Iterable[Entry], interpreter: Interpreter) -> tuple[Entry, ...]:
@@ -139,10 +149,11 @@ def applying(entries: Iterable[Entry], interpreter: Interpreter) -> tuple[Entry,
 def _part(
     path: Path, project: Path, section: RequirementsSection, interpreter: Interpreter
 ) -> Parsed:
+    shown = _shown(path, project)
     if path.name == "pyproject.toml":
-        return Parsed(_pyproject(path, project, section, interpreter))
+        return Parsed(requirement_tables.read_pyproject(path, shown, project, section, interpreter))
     if path.name.startswith("pylock.") and path.suffix == ".toml":
-        return Parsed(_pylock(path, project, section, interpreter))
+        return Parsed(requirement_tables.read_pylock(path, shown, project, section, interpreter))
     return requirement_files.parse(path, project, variables.everything())
 
 
@@ -198,161 +209,6 @@ def _uv_lock(project: Path, section: RequirementsSection, paths: tuple[Path, ...
     for path in (paths[0], beside):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return Input(_shown(paths[0], project), "uv.lock", pinned=True, digest=digest.hexdigest())
-
-
-def _has_dependencies(path: Path, section: RequirementsSection) -> bool:
-    content = read_toml(path)
-    if section.groups or section.extras:
-        return True
-    table = _table(content, "project")
-    dynamic = table.get("dynamic")
-    if isinstance(dynamic, list) and "dependencies" in dynamic:
-        return True
-    poetry = _table(_table(content, "tool"), "poetry")
-    return "dependencies" in table or "dependencies" in poetry
-
-
-def _pyproject(
-    path: Path, project: Path, section: RequirementsSection, interpreter: Interpreter
-) -> tuple[Entry, ...]:
-    content, shown = read_toml(path), _shown(path, project)
-    table = _table(content, "project")
-    _hold_to_python(str(table.get("requires-python", "")), shown, interpreter)
-    if "dependencies" in _list(table, "dynamic"):
-        raise UsageError(
-            f"{shown}: project.dependencies is dynamic: only the build backend knows them",
-            hint="write them to a requirements.in, or name the file they come from: "
-            '[requirements] files = ["…"]',
-        )
-    if not table and "poetry" in _table(content, "tool"):
-        raise UsageError(
-            f"{shown}: the dependencies are in Poetry's own table",
-            hint="run `poetry export --format requirements.txt --output requirements.lock` "
-            "and commit the result",
-        )
-    own = canonicalize_name(str(table.get("name", "")))
-    texts = list(_list(table, "dependencies"))
-    optional = _table(table, "optional-dependencies")
-    for extra in section.extras:
-        texts += _extra(extra, optional, shown)
-    entries: list[Entry] = []
-    seen: set[str] = set()
-    texts += _groups(content, section, shown)
-    while texts:
-        entry = requirement_files.parse_line(texts.pop(0), project, shown)
-        if entry.name != own or entry.kind != "index" or not own:
-            entries.append(entry)
-            continue
-        for extra in entry.extras:  # "accounting[postgres]" in accounting's own extras
-            if extra not in seen:
-                seen.add(extra)
-                texts += _extra(extra, optional, shown)
-    return tuple(entries)
-
-
-def _extra(name: str, optional: Mapping[str, Any], shown: str) -> list[str]:
-    for key, value in optional.items():
-        if canonicalize_name(key) == canonicalize_name(name) and isinstance(value, list):
-            return [str(text) for text in value]
-    raise UsageError(
-        f"{shown}: there is no extra {name!r}",
-        hint=f"it has: {', '.join(sorted(optional)) or 'none'}",
-    )
-
-
-def _groups(content: Mapping[str, Any], section: RequirementsSection, shown: str) -> list[str]:
-    groups = _table(content, "dependency-groups")
-    try:
-        return list(resolve_dependency_groups(groups, *section.groups))
-    except* (LookupError, ValueError, TypeError) as several:
-        first: BaseException = several
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        reason = str(first.args[0]) if first.args else type(first).__name__
-        raise UsageError(
-            f"{shown}: dependency-groups: {reason}",
-            hint=f"it has: {', '.join(sorted(groups)) or 'none'}",
-        ) from first
-
-
-def _pylock(
-    path: Path, project: Path, section: RequirementsSection, interpreter: Interpreter
-) -> tuple[Entry, ...]:
-    shown = _shown(path, project)
-    try:
-        lock = Pylock.from_dict(read_toml(path))
-    except (PylockValidationError, PylockUnsupportedVersionError, InvalidRequirement) as error:
-        raise UsageError(
-            f"{shown} is not a lock: {error}", hint="write it anew with the tool that made it"
-        ) from error
-    _hold_to_python(str(lock.requires_python or ""), shown, interpreter)
-    chosen: dict[str, str | frozenset[str]] = {
-        **interpreter.markers,
-        "extras": frozenset(section.extras),
-        "dependency_groups": frozenset((*section.groups, *(lock.default_groups or ()))),
-    }
-    if lock.environments and not any(
-        marker.evaluate(chosen, context="requirement") for marker in lock.environments
-    ):
-        raise BuildFailed(
-            f"{shown} is not for Python {interpreter.version} on {interpreter.platform}",
-            hint="lock again for this interpreter, or configure the one it was locked for",
-        )
-    return tuple(
-        _locked(package, path, project, shown)
-        for package in lock.packages
-        if package.marker is None or package.marker.evaluate(chosen, context="lock_file")
-    )
-
-
-def _locked(package: Package, path: Path, project: Path, shown: str) -> Entry:
-    where = f"{shown}: {package.name}"
-    if package.vcs is not None:
-        tail = f"#subdirectory={package.vcs.subdirectory}" if package.vcs.subdirectory else ""
-        url = package.vcs.url or str((path.parent / (package.vcs.path or "")).resolve().as_uri())
-        text = f"{package.name} @ {package.vcs.type}+{url}@{package.vcs.commit_id}{tail}"
-    elif package.directory is not None:
-        text = str(path.parent / package.directory.path)
-    elif package.archive is not None:
-        url = package.archive.url or (path.parent / (package.archive.path or "")).as_uri()
-        text = f"{package.name} @ {url}"
-    else:
-        text = f"{package.name}=={package.version}"
-    found = [wheel.hashes for wheel in package.wheels or ()]
-    found += [file.hashes for file in (package.sdist, package.archive) if file is not None]
-    hashes = {_hash(hashes) for hashes in found} - {""}
-    entry = requirement_files.parse_line(text, project, where, hashes=sorted(hashes))
-    return replace(entry, name=package.name)
-
-
-def _hash(hashes: Mapping[str, str]) -> str:
-    for algorithm in ("sha256", "sha512", "sha384"):
-        if algorithm in hashes:
-            return f"{algorithm}:{hashes[algorithm]}"
-    return ""
-
-
-def _hold_to_python(requires: str, shown: str, interpreter: Interpreter) -> None:
-    try:
-        fits = SpecifierSet(requires).contains(interpreter.version, prereleases=True)
-    except InvalidSpecifier as error:
-        raise UsageError(f"{shown}: requires-python {requires!r} is not a version range") from error
-    if not fits:
-        raise BuildFailed(
-            f"{shown} requires Python {requires}, "
-            f"but the configured interpreter is Python {interpreter.version}",
-            hint="name another in artifact.toml: [python] interpreter",
-        )
-
-
-def _table(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = content.get(name, {})
-    return found if isinstance(found, dict) else {}
-
-
-def _list(content: Mapping[str, Any], name: str) -> list[str]:
-    found = content.get(name, [])
-    return [str(item) for item in found] if isinstance(found, list) else []
 
 
 def _shown(path: Path, project: Path) -> str:

@@ -20,50 +20,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import msgspec
 from packaging.utils import (
-    InvalidWheelFilename,
-    canonicalize_name,
     parse_sdist_filename,
-    parse_wheel_filename,
 )
-from wheel.wheelfile import WheelError, WheelFile
 
-from artifact import files, process, steps, variables
-from artifact.build import helper, indexes, requirements
+from artifact import files, steps
+from artifact.build import indexes, requirements
+from artifact.build.entries import Entry
 from artifact.build.indexes import Indexes
 from artifact.build.interpreter import Interpreter
 from artifact.build.pins import Lock, Pin, text_of
 from artifact.build.places import Places
-from artifact.build.requirement_files import Entry
-from artifact.build.tools import complaints
+from artifact.build.wheel_building import (
+    Job,
+    build,
+    digest,
+    kept_at,
+    key,
+    run_pip,
+)
+from artifact.build.wheel_building import (
+    Wheel as Wheel,
+)
 from artifact.errors import BuildFailed, UsageError
 
-_SECONDS = 3600.0
-_LOCK_SECONDS = 3600.0
 _NOT_SOURCE = frozenset(
     {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox",
      ".mypy_cache", ".pytest_cache", ".ruff_cache", "build", "dist"}
 )  # fmt: skip
-
-
-class Wheel(msgspec.Struct, frozen=True):
-    """A wheel of the wheelhouse."""
-
-    filename: str
-    name: str
-    """Normalised."""
-    version: str
-    hash: str
-    """ "sha256:…" of the file."""
-    source: str
-    """What it was built from, for people: "git+https://…@<commit>"."""
-    path: str = ""
-
-    @property
-    def pin(self) -> Pin:
-        """The wheel as a package of a lock."""
-        return Pin(self.name, self.version, (self.hash,), source=self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +97,12 @@ def build_link(
             f"{entry.where}: {entry.written} does not have the hash that stands there",
             hint="write the hash of the file as it is: `pip hash FILE`",
         )
-    place = places.wheelhouse / _key(source, interpreter, declared, entry.settings)
+    place = places.wheelhouse / key(source, interpreter, declared, entry.settings)
     link, secrets = _without_credentials(entry)
     line = " ".join([link, *(f'--config-settings "{setting}"' for setting in entry.settings)])
     line += "".join(f" --hash={hash_}" for hash_ in entry.hashes if entry.kind == "url")
-    job = _Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
-    wheel = _build(job, place, places, tell)
+    job = Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
+    wheel = build(job, place, places, tell)
     if entry.name and wheel.name != entry.name:
         raise BuildFailed(
             f"{entry.where}: {entry.written} is {wheel.name}, not {entry.name}",
@@ -140,13 +124,13 @@ def build_sdist(
         BuildFailed: it cannot be had or built, or it is not what it should be.
     """
     pin = sdist.pin
-    place = places.wheelhouse / _key(sdist.hash, lock.interpreter, declared, pin.settings)
+    place = places.wheelhouse / key(sdist.hash, lock.interpreter, declared, pin.settings)
     head = f"{pin.name}=={pin.version}"
     options = [f'--config-settings "{setting}"' for setting in pin.settings]
     line = " ".join([head, *options, f"--hash={sdist.hash}"])
     text = f"--no-binary {pin.name}\n{line}"
-    job = _Job(text, "", head, lock.interpreter, lock.indexes, declared)
-    wheel = _build(job, place, places, tell)
+    job = Job(text, "", head, lock.interpreter, lock.indexes, declared)
+    wheel = build(job, place, places, tell)
     if (wheel.name, wheel.version) != (pin.name, pin.version):
         raise BuildFailed(
             f"the sdist of {head} built a wheel of {wheel.name} {wheel.version}",
@@ -179,15 +163,15 @@ def build_any(
     declared: Mapping[str, str],
     tell: steps.Listener,
 ) -> Wheel:
-    """Build the sdist of a pin, whichever of its hashes that has."""
+    """Build the sdist of a pin, whichever of its hashes that has; raises BuildFailed."""
     with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
         hashes = " ".join(f"--hash={hash_}" for hash_ in pin.hashes)
         line = f"--no-binary {pin.name}\n{pin.name}=={pin.version} {hashes}"
-        job = _Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
-        _pip(job, "download", ["--no-deps", "--dest", "."], Path(scratch), places, tell)
+        job = Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
+        run_pip(job, "download", ["--no-deps", "--dest", "."], Path(scratch), places, tell)
         found = [path for path in Path(scratch).iterdir() if path.name != "requirements.in"]
-        digest = "sha256:" + _digest(found[0])
-    return build_sdist(Sdist(pin, digest), lock, places, declared, tell)
+        hash_ = f"sha256:{digest(found[0])}"
+    return build_sdist(Sdist(pin, hash_), lock, places, declared, tell)
 
 
 def kept(
@@ -195,8 +179,8 @@ def kept(
 ) -> Wheel | None:
     """Return the wheel that stands for a pin: built from its source, or from its sdist."""
     for what in (pin.source,) if pin.source else pin.hashes:
-        place = places.wheelhouse / _key(what, interpreter, declared, pin.settings)
-        if wheel := _kept(place):
+        place = places.wheelhouse / key(what, interpreter, declared, pin.settings)
+        if wheel := kept_at(place):
             return wheel
     return None
 
@@ -240,16 +224,16 @@ def collect(
     ]
     if not wanted:
         return text
-    job = _Job(text_of(wanted), "", lock.origin, lock.interpreter, lock.indexes, declared)
+    job = Job(text_of(wanted), "", lock.origin, lock.interpreter, lock.indexes, declared)
     with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
         arguments = ["--no-deps", "--require-hashes", "--dest", str(directory)]
-        _pip(job, "download", arguments, Path(scratch), places, tell)
+        run_pip(job, "download", arguments, Path(scratch), places, tell)
     pins = {(pin.name, pin.version): pin for pin in lock.pins}
     for path in sorted(directory.iterdir()):
         if path.suffix == ".whl":
             continue
         name, version = parse_sdist_filename(path.name)
-        sdist = Sdist(pins[name, str(version)], f"sha256:{_digest(path)}")
+        sdist = Sdist(pins[name, str(version)], f"sha256:{digest(path)}")
         wheel = build_sdist(sdist, lock, places, declared, tell)
         path.unlink()
         (directory / wheel.filename).symlink_to(wheel.path)
@@ -299,109 +283,6 @@ def write_wheelhouse(
     return count
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A wheel to be built."""
-
-    line: str
-    """For a requirements file of pip's; it may hold credentials."""
-    source: str
-    shown: str
-    interpreter: Interpreter
-    indexes: Indexes
-    declared: Mapping[str, str]
-
-
-def _build(job: _Job, place: Path, places: Places, tell: steps.Listener) -> Wheel:
-    if wheel := _kept(place):
-        return wheel
-    places.wheelhouse.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f"{place.name}.lock")
-    with files.locked(beside, doing=f"building {job.shown}", wait=_LOCK_SECONDS):
-        if wheel := _kept(place):
-            return wheel
-        tell(steps.Said(f"building a wheel of {job.shown}"))
-        files.remove_tree(place)
-        # A crash leaves a dot directory, which nobody looks into.
-        scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=places.wheelhouse))
-        try:
-            _pip(job, "wheel", ["--no-deps", "--wheel-dir", "wheels"], scratch, places, tell)
-            wheel = _read_back(scratch / "wheels", job)
-            (scratch / "wheels" / "wheel.json").write_bytes(msgspec.json.encode(wheel))
-            (scratch / "wheels").rename(place)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    return msgspec.structs.replace(wheel, path=str(place / wheel.filename))
-
-
-def _pip(
-    job: _Job,
-    command: str,
-    arguments: list[str],
-    directory: Path,
-    places: Places,
-    tell: steps.Listener,
-) -> None:
-    """Run `pip wheel` or `pip download` for a job's one requirement."""
-    given = directory / "requirements.in"
-    given.touch(mode=0o600)
-    given.write_text(job.line + "\n")
-    python = helper.with_pip(job.interpreter, places)
-    environment = {
-        **indexes.base(variables.everything()),
-        **indexes.for_pip(job.indexes),
-        **job.declared,
-    }
-    argv = [str(python), "-m", "pip", command, *arguments, "-r", given.name]
-    ear = complaints.Ear(tell)
-    try:
-        process.run(argv, cwd=directory, env=environment, timeout=_SECONDS, tell=ear)
-    except process.ChildFailed as error:
-        doing = f"building {job.shown}" if command == "wheel" else f"getting {job.shown}"
-        raise complaints.failed(error, doing, job.interpreter, ear) from error
-
-
-def _read_back(directory: Path, job: _Job) -> Wheel:
-    """Check every file of a wheel against its RECORD, and return what it says of itself."""
-    found = sorted(directory.glob("*.whl"))
-    if len(found) != 1:
-        raise BuildFailed(
-            f"building {job.shown} gave {len(found)} wheels instead of one",
-            hint="`pip wheel --no-deps` on it must give one wheel",
-        )
-    path = found[0]
-    try:
-        name, version, _, _ = parse_wheel_filename(path.name)
-        with WheelFile(path) as wheel:
-            for member in wheel.namelist():
-                wheel.read(member)
-    except (WheelError, InvalidWheelFilename, ValueError) as error:
-        raise BuildFailed(
-            f"the wheel built of {job.shown} is broken: {error}",
-            hint="`pip wheel --no-deps` on it must give a wheel that `pip install` takes",
-        ) from error
-    hash_ = f"sha256:{_digest(path)}"
-    return Wheel(path.name, canonicalize_name(name), str(version), hash_, job.source)
-
-
-def _kept(place: Path) -> Wheel | None:
-    try:
-        wheel = msgspec.json.decode((place / "wheel.json").read_bytes(), type=Wheel)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    path = place / wheel.filename
-    return msgspec.structs.replace(wheel, path=str(path)) if path.is_file() else None
-
-
-def _key(
-    what: str, interpreter: Interpreter, declared: Mapping[str, str], settings: tuple[str, ...]
-) -> str:
-    situation = [interpreter.abi, interpreter.feature, interpreter.platform, interpreter.libc]
-    situation += [interpreter.system, *sorted(settings)]
-    decides = [what, situation, sorted(declared.items())]
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
-
-
 def _without_credentials(entry: Entry) -> tuple[str, dict[str, str]]:
     """Return the link for a requirements file, and variables that give git its credentials.
 
@@ -431,15 +312,10 @@ def _has_hash(path: Path, hashes: tuple[str, ...]) -> bool:
         )
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _content(path: Path) -> str:
     """Return the digest of a file, or of names, modes and bytes of a directory's files."""
     if path.is_file():
-        return _digest(path)
+        return digest(path)
     total = hashlib.sha256()
     for parent, directories, names in os.walk(path):
         directories[:] = sorted(
@@ -451,7 +327,7 @@ def _content(path: Path) -> str:
             if name.endswith((".pyc", ".pyo")):
                 continue
             file = Path(parent, name)
-            what = os.readlink(file) if file.is_symlink() else _digest(file)
+            what = os.readlink(file) if file.is_symlink() else digest(file)
             executable = bool(file.lstat().st_mode & 0o100)
             row = json.dumps([os.path.relpath(file, path), what, executable])
             total.update(row.encode() + b"\n")
