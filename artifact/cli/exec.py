@@ -17,7 +17,7 @@ def command(site: str, name: str, slot: int | None, version: str | None) -> None
     """
     from artifact.host import find, launch
 
-    found = find.find(site)
+    found = find.find(site, maybe_later=True)
     if version is not None:
         launch.become_smoke(found, name, version)
     if slot is not None:

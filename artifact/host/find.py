@@ -15,12 +15,17 @@ SITES = Path("/srv")
 _HINT = "name it, give its path, or set ARTIFACT_ROOT"
 
 
-def find(name: str | None, *, sites: Path = SITES) -> Site:
+def find(name: str | None, *, sites: Path = SITES, maybe_later: bool = False) -> Site:
     """Return the site called `name`, or at that path; the machine's only one when left out.
+
+    Args:
+        maybe_later: a path need not be one yet, for supervisor may start before the first install.
 
     Raises:
         UsageError: there is none, or more than one to choose from.
     """
+    if name and "/" in name and maybe_later:
+        return Site(Path(name).absolute())
     if name and "/" in name:
         return _at(Path(name))
     if name and not is_name(name):

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from artifact.manifest import Health, Process
 
+ENOUGH = 3
+"""Answers in a row that settle it, good or wrong."""
+
 _REQUEST_SECONDS = 10.0
 _LONGEST_HEAD_BYTES = 65536
 ANY_ANSWER = Health(status=())
@@ -26,6 +29,13 @@ class Answer:
     text: str
     """ "200 OK", "500 Internal Server Error", "connection refused"…"""
     hint: str = ""
+    status: int = 0
+    """0 where no HTTP came back."""
+
+    @property
+    def wrong(self) -> bool:
+        """Tell whether it is up and wrong; 503 is what one that is warming up says."""
+        return not self.ok and self.status not in {0, 503}
 
 
 def of(process: Process) -> Health:
@@ -110,7 +120,7 @@ def _judge(head: bytes, health: Health) -> Answer:
         return Answer(ok=False, text="an answer that is not HTTP" if head else "an empty answer")
     status = int(number)
     ok = status in health.status if health.status else status < 500
-    return Answer(ok=ok, text=text, hint="" if ok else _advice(status, health))
+    return Answer(ok=ok, text=text, hint="" if ok else _advice(status, health), status=status)
 
 
 def _advice(status: int, health: Health) -> str:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import signal
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import manifest as manifests
 from artifact import process, variables
-from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
-from artifact.host import health, servers, settings, state
-from artifact.manifest import Manifest
+from artifact.errors import ConfigurationError, UsageError
+from artifact.host import health, releases, servers, settings, state
+from artifact.host.releases import Release
+from artifact.manifest import Process
 from artifact.site import Site
 
 SMOKE = "smoke"
@@ -30,41 +30,6 @@ _FOREIGN = frozenset(
 )
 _KEPT_DESCRIPTOR = 10
 """Where the lease goes: above the sockets that servers count from 3."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """An unpacked artifact with its real paths."""
-
-    directory: Path
-    environment: Path
-    manifest: Manifest
-
-
-def release(site: Site, version: str) -> Release:
-    """Read a release of the site.
-
-    Raises:
-        Refused: it is not there, or not whole.
-    """
-    directory = site.release(version).resolve()
-    try:
-        content = (directory / ".artifact" / "manifest.json").read_bytes()
-        environment = (directory / "virtualenv").resolve(strict=True)
-        return Release(directory, environment, manifests.decode(content))
-    except (OSError, ArtifactRejected) as error:
-        raise Refused(
-            f"release {version} of {site.root} is not whole: {error}",
-            hint="install it again, or another version",
-        ) from error
-
-
-def live_version(site: Site) -> str:
-    """Return the version `current` points at; empty when there is none."""
-    try:
-        return os.readlink(site.current).rstrip("/").rpartition("/")[2]
-    except OSError:
-        return ""
 
 
 def become_slot(site: Site, name: str, slot: int) -> None:
@@ -82,22 +47,22 @@ def become_slot(site: Site, name: str, slot: int) -> None:
             hint="a slot is started by supervisor, from an [fcgi-program]",
         )
     if versions[slot] == state.IDLE:
-        state.write_running(site.running(name, slot), state.Running(pid=os.getpid(), version=""))
+        _say(site, name, slot, state.IDLE)
         _sleep()
-    _serve(site, name, versions[slot], slot)
+    _serve(site, name, versions[slot], slot=slot, called=slot)
 
 
 def become_worker(site: Site, name: str) -> None:
     """Become a process that has no slots, in the release that `current` points at."""
-    version = live_version(site)
+    version = releases.live_version(site)
     if not version:
         _sleep()
-    _serve(site, name, version, None)
+    _serve(site, name, version, slot=None, called=variables.get("SUPERVISOR_PROCESS_NAME"))
 
 
 def become_smoke(site: Site, name: str, version: str) -> None:
     """Become a small server of any release, on a private socket alone."""
-    _serve(site, name, version, SMOKE)
+    _serve(site, name, version, slot=SMOKE, called=SMOKE)
 
 
 def environment_variables(site: Site, found: Release, user: pwd.struct_passwd) -> dict[str, str]:
@@ -131,32 +96,59 @@ def user_of(site: Site) -> pwd.struct_passwd:
         ) from None
 
 
-def _serve(site: Site, name: str, version: str, slot: int | str | None) -> None:
+def _serve(
+    site: Site,
+    name: str,
+    version: str,
+    *,
+    slot: int | str | None,
+    called: int | str,
+) -> None:
+    """Become a process of a release.
+
+    Args:
+        slot: gets the sockets of this slot; None for one that listens by itself, or not at all.
+        called: under which name it leaves word of what it became; "" leaves none.
+    """
     lease = _lease(site, version)
-    found = release(site, version)
-    if name not in found.manifest.processes:
-        known = ", ".join(sorted(found.manifest.processes)) or "none"
-        raise UsageError(
-            f"{found.manifest.reference} has no process {name!r}", hint=f"it has: {known}"
-        )
+    found = releases.read(site, version)
+    described = _process(found, name)
     user = user_of(site)
     environment = environment_variables(site, found, user)
     sockets = 0
     if slot is not None:
-        server = found.manifest.processes[name]
-        sockets = _place_sockets(site, name, slot, private=servers.answers_privately(server))
+        sockets = _place_sockets(site, name, slot, private=servers.answers_privately(described))
         environment["LISTEN_FDS"] = str(sockets)
         environment["LISTEN_PID"] = str(os.getpid())
     argv = servers.argv(found.manifest, name, found.environment, sockets=sockets)
     if slot == SMOKE:
-        argv = servers.smaller(argv, found.manifest.processes[name].server)
-    if slot is not None:
-        mark = state.Running(pid=os.getpid(), version=version)
-        state.write_running(site.running(name, slot), mark)
+        argv = servers.smaller(argv, described.server)
+    _say(site, name, called, version)
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
     _drop_privileges(user)
+    if slot == SMOKE:
+        _end_with_parent()
     process.become(argv, environment)
+
+
+def _process(found: Release, name: str) -> Process:
+    try:
+        return found.manifest.processes[name]
+    except KeyError:
+        known = ", ".join(sorted(found.manifest.processes)) or "none"
+        raise UsageError(
+            f"{found.manifest.reference} has no process {name!r}", hint=f"it has: {known}"
+        ) from None
+
+
+def _say(site: Site, name: str, called: int | str, version: str) -> None:
+    """Leave word of what this process becomes; before the first install there is no place to."""
+    path = site.running(name, called)
+    if called == "" or not site.private.is_dir():
+        return
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    state.write_running(path, state.Running(pid=os.getpid(), version=version))
 
 
 def _lease(site: Site, version: str) -> int:
@@ -200,6 +192,14 @@ def _drop_privileges(user: pwd.struct_passwd) -> None:
     os.initgroups(user.pw_name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send TERM when the install that tries a release is killed."""
+    import ctypes
+
+    # prctl(2): PR_SET_PDEATHSIG; it survives exec, but not a change of user, so it comes last.
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 def _sleep() -> None:

@@ -1,0 +1,122 @@
+"""`artifact install`: unpack a release beside the live one, try it, switch to it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from artifact import steps
+from artifact.cli import terminal
+
+if TYPE_CHECKING:
+    from artifact.host.install import Outcome
+    from artifact.host.preflight import Problem
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
+    if matched is None:
+        raise click.BadParameter(f"expected a duration such as 30s, 15m or 1h, got {value!r}")
+    return float(matched[1]) * _UNITS[matched[2]]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--site", default="", metavar="DIR", help="The site; the artifact's own if left out.")
+@click.option("--digest", default="", metavar="sha256:…", help="Install this content, or nothing.")
+@click.option(
+    "--wait", callback=_seconds, default="15m", show_default=True, help="For another run."
+)
+@click.option(
+    "--probation",
+    callback=_seconds,
+    default="10s",
+    show_default=True,
+    help="How long to watch the new release before it counts as good.",
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
+@terminal.talking
+def command(
+    *,
+    file: Path,
+    site: str,
+    digest: str,
+    wait: float,
+    probation: float,
+    plan_only: bool,
+    as_json: bool,
+    tell: steps.Listener,
+) -> None:
+    """Install an artifact into its site and switch to it.
+
+    The site's directories are made where they are missing. Until the switch nothing that serves
+    changes; when the new release fails, the old one is live again.
+    """
+    from artifact import variables
+    from artifact.host import install
+
+    wishes = install.Wishes(
+        command=_own_path(),
+        root=site or variables.get("ARTIFACT_ROOT"),
+        digest=digest,
+        wait=wait,
+        probation=probation,
+    )
+    if plan_only:
+        _show_plan(*install.plan(file, wishes), as_json=as_json)
+        return
+    outcome = install.install(file, wishes, tell)
+    if as_json:
+        terminal.document("install", _document(outcome))
+        return
+    reference = outcome.facts.manifest.reference
+    root = outcome.facts.site.root
+    said = "is live in" if outcome.steps else "is already live in"
+    tell(steps.Said(f"{reference} {said} {root} ({outcome.facts.artifact.digest})"))
+
+
+def _show_plan(outcome: Outcome, problems: list[Problem], *, as_json: bool) -> None:
+    if as_json:
+        document = _document(outcome)
+        document["problems"] = [{"text": one.text, "hint": one.hint} for one in problems]
+        terminal.document("install", document)
+    else:
+        if not outcome.steps:
+            terminal.data(f"nothing to do: {outcome.facts.manifest.reference} is already live")
+        for step in outcome.steps:
+            terminal.data(step.summary)
+    for problem in problems:
+        terminal.Listener()(steps.Warned(problem.text, problem.hint))
+    if problems:
+        from artifact.errors import Refused
+
+        raise Refused(
+            f"the install would be refused: {problems[0].text}"
+            + (f", and {len(problems) - 1} more" if len(problems) > 1 else ""),
+            hint="what to do about it stands above",
+        )
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    facts = outcome.facts
+    return {
+        "site": str(facts.site.root),
+        "name": facts.manifest.name,
+        "release": facts.manifest.version,
+        "digest": facts.artifact.digest,
+        "previous": facts.live,
+        "already_live": not outcome.steps,
+        "steps": [{"name": step.name, "summary": step.summary} for step in outcome.steps],
+    }
+
+
+def _own_path() -> str:
+    import sys
+
+    return str(Path(sys.executable).with_name("artifact"))

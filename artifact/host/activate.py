@@ -1,0 +1,291 @@
+"""Switch a site from one release to another, and back: processes and the one link, in order.
+
+What is meant to run stands in `state.json` before anything is restarted, and what does run each
+process says itself, so that going on and going back are the same few functions after a crash too.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from artifact import files, steps
+from artifact.errors import ReleaseFailed
+from artifact.host import health, releases, servers, state
+from artifact.host.health import Answer
+from artifact.manifest import Manifest, Process
+from artifact.services import supervisor
+from artifact.services.supervisor import Member
+from artifact.site import Site
+
+_POLL_SECONDS = 0.05
+_SETTLED_SECONDS = 1.5
+"""How long one that cannot be asked privately must stay up; supervisor's startsecs is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end of a switch: a version and what it says of itself; version "" is nothing."""
+
+    version: str
+    manifest: Manifest | None
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        return self.manifest.processes if self.manifest else {}
+
+
+NOTHING = Side("", None)
+
+
+@dataclass(slots=True)
+class Switch:
+    """The way from one release to another of the same site."""
+
+    site: Site
+    name: str
+    url: str
+    """Supervisor's."""
+    restart: str
+    """ "slots", "graceful" or "none"."""
+    old: Side
+    new: Side
+    tell: steps.Listener
+    restarted: set[str] = field(default_factory=set)
+    """Processes without slots that may be running the new release by now."""
+
+    def go(self) -> str:
+        """Bring the new release up, point `current` at it, retire the old one.
+
+        Raises:
+            ReleaseFailed: the new release does not serve.
+            SupervisorError: supervisor does not do what it is told.
+        """
+        for name in self._slotted(self.new):
+            self._bring_up(self.new, name)
+        files.point(self.site.current, self.new.version)
+        for name in self._slotted(self.new):
+            self._retire(name, self.new)
+        for name in self._unslotted(self.new):
+            self.restarted.add(name)
+            self._restart_all(name, self.new)
+        return f"was {self.old.version}" if self.old.version else "the first release"
+
+    def back(self) -> None:
+        """Make the old release live again, however far `go` came; does no more than it must."""
+        for name in self._slotted(self.old):
+            self._bring_up(self.old, name, believe=True)
+        if self.old.version:
+            files.point(self.site.current, self.old.version)
+        else:
+            self.site.current.unlink(missing_ok=True)
+        for name in dict.fromkeys([*self._slotted(self.new), *self._slotted(self.old)]):
+            self._retire(name, self.old)
+        for name in dict.fromkeys([*self._unslotted(self.new), *self._unslotted(self.old)]):
+            self._take_back(name)
+
+    def watch(self, seconds: float) -> str:
+        """See that the new release keeps serving at its public address.
+
+        Args:
+            seconds: how long; it is asked at least three times.
+
+        Raises:
+            ReleaseFailed: a process restarted, or the address does not answer well.
+        """
+        if self.restart == "none":
+            return "nothing to watch: supervisor does not run it"
+        before = self._pids()
+        deadline = time.monotonic() + seconds
+        asked = 0
+        while asked < health.ENOUGH or time.monotonic() < deadline:
+            for name, process in self.new.processes.items():
+                if process.listen:
+                    self._ask_publicly(name, process)
+            asked += 1
+            time.sleep(0.5 if asked >= health.ENOUGH else _POLL_SECONDS)
+        for name, pid in self._pids().items():
+            if pid != before.get(name):
+                raise self._failure(name, f"did not keep running (pid {before.get(name)})", name)
+        return f"asked {asked} times"
+
+    def _slotted(self, release: Side) -> list[str]:
+        if self.restart != "slots":
+            return []
+        return [n for n, process in release.processes.items() if servers.takes_slots(process)]
+
+    def _unslotted(self, release: Side) -> list[str]:
+        if self.restart == "none":
+            return []
+        return [n for n in release.processes if n not in self._slotted(release)]
+
+    def _bring_up(self, release: Side, name: str, *, believe: bool = False) -> None:
+        """Make one slot of a process run a release and wait until it is healthy there.
+
+        Args:
+            believe: one that runs it already is as good as before, and not asked.
+        """
+        now = state.read(self.site.state)
+        slot = now.slot_of(name, release.version)
+        if slot is None:
+            slot = self._free_slot(now, name, release)
+            state.write(self.site.state, now.with_slot(name, slot, release.version))
+        member = self._member(name, slot)
+        if not self._runs(member, name, slot, release.version):
+            self.tell(steps.Said(f"starting {release.version} in {member.name}"))
+            self._restart(member, release.processes[name].stop_timeout)
+        elif believe:
+            return
+        self._wait_until_healthy(release, name, slot)
+
+    def _free_slot(self, now: state.State, name: str, release: Side) -> int:
+        """Return the slot to use: the idle one, or else the one that the other side had."""
+        other = self.old if release is self.new else self.new
+        versions = now.slots.get(name, (state.IDLE, state.IDLE))
+        for wanted in (state.IDLE, *(v for v in versions if v != other.version)):
+            if wanted in versions:
+                return versions.index(wanted)
+        return 0
+
+    def _retire(self, name: str, keep: Side) -> None:
+        """Send the slots to sleep that are not the kept release's; requests are finished first."""
+        now = state.read(self.site.state)
+        live = now.slot_of(name, keep.version) if keep.version else None
+        for slot in range(supervisor.SLOTS):
+            if slot == live:
+                continue
+            now = now.with_slot(name, slot, state.IDLE)
+        state.write(self.site.state, now)
+        for slot in range(supervisor.SLOTS):
+            member = self._member(name, slot)
+            if slot != live and not self._runs(member, name, slot, state.IDLE):
+                process = self.old.processes.get(name) or self.new.processes[name]
+                self.tell(steps.Said(f"{member.name} finishes its requests and goes to sleep"))
+                self._restart(member, process.stop_timeout)
+
+    def _runs(self, member: Member, name: str, slot: int, version: str) -> bool:
+        running = state.read_running(self.site.running(name, slot))
+        return member.up and running == state.Running(pid=member.pid, version=version)
+
+    def _restart(self, member: Member, stop_timeout: float) -> None:
+        # One in BACKOFF counts as started, and would not be until its pause is over.
+        if member.state in {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}:
+            supervisor.stop(self.url, member.name, stop_timeout)
+        supervisor.start(self.url, member.name)
+
+    def _take_back(self, name: str) -> None:
+        """Make a process without slots run the old release again, where it does not."""
+        for member in self._members(name):
+            running = state.read_running(self.site.running(name, member.process))
+            if running is not None and running.pid == member.pid:
+                stale = running.version != self.old.version
+            else:
+                # Configured by hand, it leaves no word: what was restarted may be the new one.
+                stale = name in self.restarted
+            if not stale:
+                continue
+            if name not in self.old.processes:
+                supervisor.stop(self.url, member.name, self.new.processes[name].stop_timeout)
+                if not self.old.version:
+                    supervisor.start(self.url, member.name)  # it sleeps until there is a release
+            else:
+                self._restart(member, self.old.processes[name].stop_timeout)
+                self._wait_until_settled(self.old, name, member)
+
+    def _restart_all(self, name: str, release: Side) -> None:
+        """Restart a process without slots, one at a time, with its program's own signal."""
+        process = release.processes[name]
+        for member in self._members(name):
+            self.tell(steps.Said(f"restarting {member.name}"))
+            self._restart(member, process.stop_timeout)
+            self._wait_until_settled(release, name, member)
+        if process.listen:
+            self._wait_until_answering(release, name, process)
+
+    def _wait_until_healthy(self, release: Side, name: str, slot: int) -> None:
+        process = release.processes[name]
+        wish = health.of(process)
+        deadline = time.monotonic() + wish.timeout
+        good = wrong = 0
+        answer = Answer(ok=False, text="not started")
+        while good < health.ENOUGH:
+            member = self._member(name, slot)
+            if not member.up and member.state != "STOPPING":
+                raise self._failure(name, f"is {member.state}", member.name)
+            if self._runs(member, name, slot, release.version):
+                if not servers.answers_privately(process):
+                    self._wait_until_settled(release, name, member)
+                    return
+                answer = health.ask(self.site.health_socket(name, slot), wish)
+                good = good + 1 if answer.ok else 0
+                wrong = wrong + 1 if answer.wrong else 0
+            if time.monotonic() >= deadline or wrong >= health.ENOUGH:
+                raise self._unhealthy(release, name, wish.path, answer, member.name)
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_until_settled(self, release: Side, name: str, member: Member) -> None:
+        """Wait until a process that answers nobody has stayed up for a while."""
+        deadline = time.monotonic() + 30
+        since, pid = time.monotonic(), 0
+        while time.monotonic() - since < _SETTLED_SECONDS or pid == 0:
+            found = supervisor.member(self.url, member.name)
+            if found.state in {"BACKOFF", "FATAL"} or time.monotonic() >= deadline:
+                raise self._failure(name, f"is {found.state} {found.trouble}".rstrip(), found.name)
+            if found.pid != pid:
+                since, pid = time.monotonic(), found.pid
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_until_answering(self, release: Side, name: str, process: Process) -> None:
+        deadline = time.monotonic() + health.of(process).timeout
+        while True:
+            try:
+                self._ask_publicly(name, process)
+            except ReleaseFailed:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
+
+    def _ask_publicly(self, name: str, process: Process) -> None:
+        wish = health.of(process)
+        address = health.connectable(process.listen)
+        answer = health.ask(address, wish)
+        if not answer.ok:
+            where = f"{wish.path} at {address}"
+            member = next((m.name for m in self._members(name)), "")
+            raise self._unhealthy(self.new, name, where, answer, member)
+
+    def _unhealthy(
+        self, release: Side, name: str, where: str, answer: Answer, member: str
+    ) -> ReleaseFailed:
+        return ReleaseFailed(
+            f"{name} of {self.name}-{release.version} does not serve {where}: {answer.text}",
+            hint=answer.hint or "the last lines it printed stand above",
+            output=supervisor.log_tail(self.url, member) if member else (),
+        )
+
+    def _failure(self, name: str, what: str, member: str) -> ReleaseFailed:
+        return ReleaseFailed(
+            f"{name} of {self.name}-{self.new.version} {what}",
+            hint="the last lines it printed stand above",
+            output=supervisor.log_tail(self.url, member),
+        )
+
+    def _members(self, name: str) -> list[Member]:
+        program = supervisor.program_name(self.name, name)
+        return [member for member in supervisor.members(self.url) if member.program == program]
+
+    def _member(self, name: str, slot: int) -> Member:
+        program = supervisor.program_name(self.name, name)
+        return supervisor.member(self.url, f"{program}:slot_{slot}")
+
+    def _pids(self) -> dict[str, int]:
+        return {
+            member.name: member.pid for name in self.new.processes for member in self._members(name)
+        }
+
+
+def side(site: Site, version: str) -> Side:
+    """Return a release that is in the site as one end of a switch; `NOTHING` for version ""."""
+    return Side(version, releases.read(site, version).manifest) if version else NOTHING

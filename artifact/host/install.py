@@ -1,0 +1,313 @@
+"""Install an artifact into its site: observe, plan, run; before the switch nothing live changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import files, journal, signals, steps
+from artifact.archive import reader
+from artifact.archive.reader import Artifact
+from artifact.errors import ArtifactError, Refused, ReleaseFailed, RollbackFailed, Stopped
+from artifact.host import activate, check, observe, preflight, recover, status, unpack
+from artifact.host.activate import Switch
+from artifact.host.observe import Facts
+from artifact.journal import Journal
+from artifact.services.supervisor import SupervisorError
+from artifact.site import Site
+from artifact.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for."""
+
+    command: str
+    """Path of the `artifact` that supervisor is to run."""
+    root: str = ""
+    """The site; the artifact's own when empty."""
+    digest: str = ""
+    """The identity the artifact must have."""
+    wait: float = 900.0
+    """Seconds to wait for another run."""
+    probation: float = 10.0
+    """Seconds to watch the new release before it counts as good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done, or would be."""
+
+    facts: Facts
+    steps: tuple[Step, ...]
+    """Empty where it is live already."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the run is: what an undo must know."""
+
+    keep: bool = False
+    """The release stays, for a person to look into it, or because it may be running."""
+    switching: bool = False
+    """From here on the old release may not be live."""
+
+
+def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
+    """Say what an install would do, and what stands in its way; changes nothing.
+
+    Raises:
+        ArtifactRejected: the file is not an artifact for this machine.
+        Refused: it is for another site, or its version is taken.
+    """
+    with reader.open_artifact(path) as artifact:
+        facts = observe.observe(artifact, _identify(artifact, wishes))
+        if facts.already_live and not status.look(facts.site).problems:
+            return Outcome(facts, ()), []
+        problems = preflight.problems(facts, artifact_command=wishes.command)
+        return Outcome(facts, _steps(facts, wishes, steps.nobody, None, _Progress())), problems
+
+
+def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
+    """Install an artifact and make it live.
+
+    Raises:
+        ArtifactRejected: the file is not an artifact for this machine; nothing changed.
+        Refused: a check said no; nothing live changed.
+        Locked: another run is at work.
+        ReleaseFailed: the new release failed, and the old one is live again.
+        RollbackFailed: going back failed as well.
+    """
+    with reader.open_artifact(path) as artifact:
+        site = _identify(artifact, wishes)
+        _make_private(site)
+        doing = f"installing {artifact.manifest.reference}"
+        with files.locked(site.lock, doing=doing, wait=wishes.wait):
+            recover.recover(site, tell)
+            observe.check_same_version(artifact, site)
+            facts = observe.observe(artifact, site)
+            if facts.already_live and not status.look(site).problems:
+                return Outcome(facts, ())
+            return _run(facts, wishes, tell)
+
+
+def _identify(artifact: Artifact, wishes: Wishes) -> Site:
+    if wishes.digest:
+        observe.check_digest(artifact, wishes.digest)
+    preflight.check_platform(artifact.manifest)
+    site = observe.site_of(artifact, wishes.root)
+    observe.check_same_version(artifact, site)
+    return site
+
+
+def _make_private(site: Site) -> None:
+    """Make the site's root and the directory for lock and journal, where they are missing."""
+    try:
+        site.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        site.private.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"{site.root} cannot be made: {error.strerror}",
+            hint=f"sudo install -d -o $(id -un) {site.root}; then repeat",
+        ) from error
+
+
+def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
+    record = journal.begin(
+        facts.site.journal,
+        command="install",
+        version=facts.manifest.version,
+        digest=facts.artifact.digest,
+        previous=facts.live,
+    )
+    listener = steps.everybody(record.hear, tell)
+    with _recorded(record):
+        _preflight(facts, wishes, listener)
+        progress = _Progress()
+        with _in_words(facts, progress):
+            todo = _steps(facts, wishes, listener, record, progress)
+            steps.run(todo, listener)
+    return Outcome(facts, todo)
+
+
+@contextmanager
+def _recorded(record: Journal) -> Iterator[None]:
+    """Write down how the block ended, whatever it was; a crash leaves the run open."""
+    try:
+        yield
+    except RollbackFailed as error:
+        record.hear(steps.Warned(error.message))
+        raise  # not over: the next command tries to go back again
+    except ArtifactError as error:
+        record.over(error.code, error.message)
+        raise
+    except Stopped as stop:
+        with signals.ignored():
+            record.over(stop.code, f"stopped by {stop.name}")
+        raise
+    record.over(0, "done")
+
+
+def _preflight(facts: Facts, wishes: Wishes, tell: steps.Listener) -> None:
+    found = preflight.problems(facts, artifact_command=wishes.command)
+    if not found:
+        return
+    if len(found) == 1:
+        raise Refused(found[0].text, hint=found[0].hint)
+    for problem in found:
+        tell(steps.Warned(problem.text, problem.hint))
+    raise Refused(
+        f"{facts.manifest.reference} cannot be installed in {facts.site.root} "
+        f"for {len(found)} reasons: {'; '.join(problem.text for problem in found)}",
+        hint="what to do about each stands above",
+    )
+
+
+def _steps(
+    facts: Facts,
+    wishes: Wishes,
+    tell: steps.Listener,
+    record: Journal | None,
+    progress: _Progress,
+) -> tuple[Step, ...]:
+    """Write the plan; without a journal it is only for reading."""
+    return (
+        *_unpacking(facts, tell, record, progress),
+        _checking(facts, tell, record, progress),
+        *_switching(facts, wishes, tell, record, progress),
+    )
+
+
+def _unpacking(
+    facts: Facts, tell: steps.Listener, record: Journal | None, progress: _Progress
+) -> Iterator[Step]:
+    site, manifest, artifact = facts.site, facts.manifest, facts.artifact
+    environment = site.environment(manifest.environment.key)
+    release = site.release(manifest.version)
+
+    def make_directories() -> None:
+        for path in (site.releases, site.environments, site.shared):
+            path.mkdir(mode=0o755, exist_ok=True)
+        if not site.default_environment.is_symlink():
+            files.point(site.default_environment, "../releases/current/virtualenv")
+
+    def unpack_environment() -> str:
+        unpack.unpack_environment(artifact, site, tell)
+        return _size(manifest.component(unpack.ENVIRONMENT).raw)
+
+    def unpack_release() -> str:
+        unpack.unpack_release(artifact, site, facts.install.shared, tell)
+        _said(record).release(manifest.version, "staged", digest=artifact.digest)
+        return _size(sum(manifest.component(name).raw for name in unpack.of_release(artifact)))
+
+    yield Step("prepare", f"prepare {site.root}", make_directories)
+    if facts.environment is None:
+        yield Step(
+            "unpack-environment",
+            f"unpack the environment {environment}",
+            unpack_environment,
+            lambda: None if progress.keep else unpack.remove(site, environment),
+        )
+    else:
+        yield Step("reuse-environment", f"reuse the environment {environment}", lambda: "the same")
+    if facts.release != "":
+        yield Step(
+            "unpack-release",
+            f"unpack {manifest.reference} to {release}",
+            unpack_release,
+            lambda: None if progress.keep else unpack.remove(site, release),
+        )
+    else:
+        yield Step("reuse-release", f"reuse the release {release}", lambda: "the same")
+
+
+def _checking(
+    facts: Facts, tell: steps.Listener, record: Journal | None, progress: _Progress
+) -> Step:
+    def do() -> str:
+        try:
+            note = check.check(facts.site, facts.manifest, tell)
+        except Refused as error:
+            progress.keep = True
+            _said(record).release(facts.manifest.version, "failed", reason=error.message)
+            raise
+        _said(record).release(facts.manifest.version, "checked")
+        return note
+
+    return Step("check", f"try {facts.manifest.reference} on a private socket", do)
+
+
+def _switching(
+    facts: Facts,
+    wishes: Wishes,
+    tell: steps.Listener,
+    record: Journal | None,
+    progress: _Progress,
+) -> Iterator[Step]:
+    site, version = facts.site, facts.manifest.version
+    switch = Switch(
+        site=site,
+        name=facts.manifest.name,
+        url=facts.settings.supervisor.url,
+        restart=facts.install.restart,
+        old=_old_side(facts, tell),
+        new=activate.Side(version, facts.manifest),
+        tell=tell,
+    )
+
+    def go() -> str:
+        progress.keep = progress.switching = True
+        note = switch.go()
+        _said(record).release(version, "live")
+        return note
+
+    def back() -> None:
+        switch.back()
+        _said(record).release(version, "rolled-back", reason="its install did not end well")
+
+    def finish() -> None:
+        with signals.ignored():
+            _said(record).release(version, "good", digest=facts.artifact.digest)
+            if facts.live and facts.live != version:
+                files.point(site.previous, facts.live)
+
+    was = f" (was {facts.live})" if facts.live else ""
+    yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
+    watched = f"watch {version} for {wishes.probation:g} s"
+    if facts.managed:
+        yield Step("confirm", watched, lambda: switch.watch(wishes.probation))
+    yield Step("finish", f"call {version} good", finish)
+
+
+def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
+    try:
+        return activate.side(facts.site, facts.live)
+    except Refused as error:
+        # Somebody deleted it. That must not keep a whole release from taking its place.
+        tell(steps.Warned(f"{error.message}; there is no way back to it"))
+        return activate.NOTHING
+
+
+@contextmanager
+def _in_words(facts: Facts, progress: _Progress) -> Iterator[None]:
+    """Say what a failure of the run means; the steps have been undone when it gets here."""
+    try:
+        yield
+    except (OSError, SupervisorError, ReleaseFailed) as error:
+        hint: str = getattr(error, "hint", "")
+        output: tuple[str, ...] = getattr(error, "output", ())
+        if not progress.switching:
+            raise Refused(f"{error}; nothing live has changed", hint=hint, output=output) from error
+        again = f"{facts.live} is live again" if facts.live else "nothing was live before"
+        raise ReleaseFailed(f"{error}; {again}", hint=hint, output=output) from error
+
+
+def _said(record: Journal | None) -> Journal:
+    assert record is not None, "a plan for reading was run"
+    return record
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

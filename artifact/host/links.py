@@ -1,0 +1,54 @@
+"""The links of a release: its environment, and what it shares with the other releases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from artifact import files
+from artifact.errors import ConfigurationError
+from artifact.site import Site
+
+
+def shared_paths(shared: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield each shared path without its slash, and whether it is a directory ("media/").
+
+    Raises:
+        ConfigurationError: one is not a plain relative path.
+    """
+    for entry in shared:
+        path = entry.rstrip("/")
+        if not path or path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
+            raise ConfigurationError(f"install.shared: {entry!r} is not a path below the release")
+        yield path, entry.endswith("/")
+
+
+def missing_files(site: Site, shared: Sequence[str]) -> list[Path]:
+    """Return the shared files that a person must put in place; directories can be made."""
+    return [
+        site.shared / path
+        for path, directory in shared_paths(shared)
+        if not directory and not (site.shared / path).exists()
+    ]
+
+
+def link(site: Site, release: Path, key: str, shared: Sequence[str]) -> list[str]:
+    """Put the links into a release that is not at its final place yet.
+
+    Returns:
+        The paths in the artifact that a link took the place of.
+    """
+    (release / "virtualenv").symlink_to(f"../../virtualenv/{key}")
+    replaced = []
+    for path, directory in shared_paths(shared):
+        if directory:
+            (site.shared / path).mkdir(parents=True, exist_ok=True)
+        at = release / path
+        if os.path.lexists(at):
+            replaced.append(path)
+            files.remove_tree(at)
+        at.parent.mkdir(parents=True, exist_ok=True)
+        # releases/VERSION/a/b -> three up is the site
+        at.symlink_to("../" * (path.count("/") + 2) + f"shared/{path}")
+    return replaced

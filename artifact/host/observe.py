@@ -1,0 +1,136 @@
+"""Look at an artifact and a site: every fact an install's plan is written from. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import journal
+from artifact.archive.reader import Artifact
+from artifact.errors import ArtifactRejected, Refused, UsageError
+from artifact.host import releases, servers, unpack
+from artifact.host import settings as site_settings
+from artifact.host.settings import Settings
+from artifact.manifest import Install, Manifest
+from artifact.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found."""
+
+    artifact: Artifact
+    site: Site
+    settings: Settings
+    install: Install
+    """The manifest's settings with the server's own on top."""
+    live: str
+    """The version `current` points at; empty on a first install."""
+    live_digest: str
+    live_state: str
+    """What the journal says of it: "good" when its install ended well."""
+    environment: str | None
+    """None: not here. "": here and the same. Else how it differs."""
+    release: str | None
+    """Likewise."""
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.artifact.manifest
+
+    @property
+    def already_live(self) -> bool:
+        """Tell whether there is nothing to do, provided that it is healthy."""
+        return (
+            self.live == self.manifest.version
+            and self.live_digest == self.artifact.digest
+            and self.live_state == "good"
+        )
+
+    @property
+    def managed(self) -> bool:
+        """Tell whether supervisor runs processes that the switch has to restart."""
+        return self.install.restart != "none" and bool(self.manifest.processes)
+
+    def in_slots(self, process: str) -> bool:
+        """Tell whether a process is switched slot by slot."""
+        return self.install.restart == "slots" and servers.takes_slots(
+            self.manifest.processes[process]
+        )
+
+
+def site_of(artifact: Artifact, root: str) -> Site:
+    """Return the site an artifact belongs to: the one its environment was compiled for.
+
+    Args:
+        root: where the user wants it; "" takes the artifact's word.
+
+    Raises:
+        ArtifactRejected: its root is no place for a site.
+        Refused: it belongs to another site than the one asked for.
+    """
+    own = artifact.manifest.root
+    path = Path(own)
+    if not path.is_absolute() or ".." in path.parts or str(path) != own or own == "/":
+        raise ArtifactRejected(f"{artifact.manifest.reference} has an impossible root, {own!r}")
+    if root and Path(root).resolve() != path.resolve():
+        raise Refused(
+            f"{artifact.manifest.reference} was built for {own}, not for {root}: "
+            "its environment works at that path only",
+            hint=f'install it on a server with that site, or build it with root = "{root}"',
+        )
+    return Site(path)
+
+
+def check_digest(artifact: Artifact, wanted: str) -> None:
+    """Compare the artifact's identity with the one asked for.
+
+    Raises:
+        UsageError: what was asked for is no digest.
+        ArtifactRejected: it is another.
+    """
+    if not wanted.startswith("sha256:") or len(wanted) != len(artifact.digest):
+        raise UsageError(f"{wanted!r} is not a digest", hint="sha256:… as `artifact build` says it")
+    if wanted != artifact.digest:
+        raise ArtifactRejected(
+            f"{artifact.manifest.reference} is {artifact.digest}, not {wanted}",
+            hint="fetch it again, or find out who built this one",
+        )
+
+
+def check_same_version(artifact: Artifact, site: Site) -> None:
+    """Refuse other content under a version that the site has already.
+
+    Raises:
+        Refused: the version is taken.
+    """
+    digest = releases.digest_of(site, artifact.manifest.version)
+    if digest and digest != artifact.digest:
+        raise Refused(
+            f"{site.root} has another {artifact.manifest.reference}: {digest}, "
+            f"and this one is {artifact.digest}",
+            hint="build it under a new version; one version is one content",
+        )
+
+
+def observe(artifact: Artifact, site: Site) -> Facts:
+    """Look at everything.
+
+    Raises:
+        ConfigurationError: the site's own settings are wrong.
+    """
+    settings = site_settings.load(site)
+    install = settings.merged(artifact.manifest.install)
+    live = releases.live_version(site)
+    states = journal.release_states(site.journal)
+    return Facts(
+        artifact=artifact,
+        site=site,
+        settings=settings,
+        install=install,
+        live=live,
+        live_digest=releases.digest_of(site, live) if live else "",
+        live_state=states[live].state if live in states else "",
+        environment=unpack.environment_fault(artifact, site),
+        release=unpack.release_fault(artifact, site, install.shared),
+    )

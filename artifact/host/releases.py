@@ -1,0 +1,66 @@
+"""The releases that are in a site, as their own manifests and the one link tell of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import manifest as manifests
+from artifact.errors import ArtifactRejected, Refused
+from artifact.manifest import Manifest
+from artifact.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An unpacked artifact with its real paths."""
+
+    directory: Path
+    environment: Path
+    manifest: Manifest
+    digest: str
+
+
+def read(site: Site, version: str) -> Release:
+    """Read a release of the site.
+
+    Raises:
+        Refused: it is not there, or not whole.
+    """
+    directory = site.release(version).resolve()
+    try:
+        content = (directory / ".artifact" / "manifest.json").read_bytes()
+        environment = (directory / "virtualenv").resolve(strict=True)
+        return Release(directory, environment, manifests.decode(content), manifests.digest(content))
+    except (OSError, ArtifactRejected) as error:
+        raise Refused(
+            f"release {version} of {site.root} is not whole: {error}",
+            hint="install it again, or another version",
+        ) from error
+
+
+def live_version(site: Site) -> str:
+    """Return the version `current` points at; empty when there is none."""
+    return _target(site.current)
+
+
+def previous_version(site: Site) -> str:
+    """Return the version that was live before; empty when there is none."""
+    return _target(site.previous)
+
+
+def digest_of(site: Site, version: str) -> str:
+    """Return the identity of a release that is here; empty when it is not."""
+    try:
+        content = (site.release(version) / ".artifact" / "manifest.json").read_bytes()
+    except OSError:
+        return ""
+    return manifests.digest(content)
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link).rstrip("/").rpartition("/")[2]
+    except OSError:
+        return ""

@@ -1,0 +1,76 @@
+"""Compare what is on the disk with what an artifact's table of contents says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from artifact.archive.toc import Record, Toc
+
+
+def difference(
+    root: Path, tocs: Collection[Toc], *, strip: str = "", besides: Collection[str] = ()
+) -> str:
+    """Return the first thing in which a tree differs from its contents; "" when it is the same.
+
+    A file with the size and the time it was unpacked with is believed; any other is read and
+    hashed. So an unpacked tree costs an lstat a file, and one compiled here is read once.
+
+    Args:
+        strip: what the recorded paths begin with and those on the disk do not, "virtualenv/".
+        besides: paths in the tree that are ours and in no table of contents, and all below them.
+    """
+    expected: dict[str, tuple[Record, int]] = {}
+    for toc in tocs:
+        for record in toc.records:
+            expected[record.path.removeprefix(strip)] = (record, toc.component.mtime)
+    expected.pop(strip.rstrip("/"), None)
+    for path, entry in _walk(root, frozenset(besides)):
+        found = expected.pop(path, None)
+        if found is None:
+            return f"{path} is not part of it"
+        fault = _fault(entry, *found)
+        if fault:
+            return f"{path} {fault}"
+    missing = next(iter(expected), None)
+    return f"{missing} is missing" if missing is not None else ""
+
+
+def _walk(root: Path, besides: frozenset[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    pending = [""]
+    while pending:
+        parent = pending.pop()
+        with os.scandir(root / parent) as entries:
+            for entry in entries:
+                path = f"{parent}/{entry.name}" if parent else entry.name
+                if path in besides:
+                    continue
+                yield path, entry
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+
+
+def _fault(entry: os.DirEntry[str], record: Record, mtime: int) -> str:
+    info = entry.stat(follow_symlinks=False)
+    if record.kind == "directory":
+        return "" if stat.S_ISDIR(info.st_mode) else "is not a directory"
+    if record.kind == "link":
+        same = stat.S_ISLNK(info.st_mode) and os.readlink(entry.path) == record.target
+        return "" if same else f"is not a link to {record.target}"
+    if not stat.S_ISREG(info.st_mode):
+        return "is not a file"
+    if info.st_size != record.size:
+        return f"has {info.st_size} bytes, not {record.size}"
+    if bool(info.st_mode & 0o100) != bool(record.mode & 0o100):
+        return "is executable" if info.st_mode & 0o100 else "is not executable"
+    if info.st_mtime_ns == mtime * 10**9:
+        return ""
+    return "" if _sha256(entry.path) == record.sha256 else "has another content"
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

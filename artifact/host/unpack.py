@@ -1,0 +1,111 @@
+"""Bring an artifact into the site: verified into staging, then renamed, never half there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from artifact import files, steps
+from artifact.archive import reader
+from artifact.archive.opening import toc_content
+from artifact.archive.reader import Artifact
+from artifact.errors import Refused
+from artifact.host import links, tree
+from artifact.site import Site
+
+ENVIRONMENT = "venv"
+OF_RELEASE = ("assets", "code")
+
+
+def environment_fault(artifact: Artifact, site: Site) -> str | None:
+    """Return how the environment on the disk differs; "" when it is the same, None when absent."""
+    path = site.environment(artifact.manifest.environment.key)
+    if not path.is_dir():
+        return None
+    return tree.difference(path, [artifact.toc(ENVIRONMENT)], strip="virtualenv/")
+
+
+def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> str | None:
+    """Return how the release on the disk differs; "" when it is the same, None when absent."""
+    path = site.release(artifact.manifest.version)
+    if not path.is_dir():
+        return None
+    besides = {".artifact", "virtualenv", *(name for name, _ in links.shared_paths(shared))}
+    tocs = [artifact.toc(name) for name in of_release(artifact)]
+    return tree.difference(path, tocs, besides=besides)
+
+
+def of_release(artifact: Artifact) -> tuple[str, ...]:
+    """Return the components that make up the release's own directory."""
+    return tuple(c.name for c in artifact.manifest.components if c.name in OF_RELEASE)
+
+
+def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> None:
+    """Unpack the environment and give it its final name, read-only."""
+    staged = _fresh(site, ENVIRONMENT)
+    reader.extract(artifact, (ENVIRONMENT,), staged, strip="virtualenv/", read_only=True, tell=tell)
+    _publish(staged, site.environment(artifact.manifest.environment.key))
+
+
+def unpack_release(
+    artifact: Artifact, site: Site, shared: tuple[str, ...], tell: steps.Listener
+) -> None:
+    """Unpack code and assets, add the links and the manifest, and give it its final name."""
+    staged = _fresh(site, "release")
+    reader.extract(artifact, of_release(artifact), staged, tell=tell)
+    private = staged / ".artifact"
+    private.mkdir(mode=0o755)
+    files.write(private / "manifest.json", artifact.content)
+    for component in artifact.manifest.components:
+        content = toc_content(artifact.read(component.toc.offset, component.toc.length), component)
+        files.write(private / f"{component.name}.toc", content)
+    replaced = links.link(site, staged, artifact.manifest.environment.key, shared)
+    for path in replaced:
+        tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
+    files.make_read_only(staged)
+    final = site.release(artifact.manifest.version)
+    # What is there is not what it should be, and not live: preflight made sure.
+    remove(site, final)
+    _publish(staged, final)
+
+
+def remove(site: Site, path: Path) -> None:
+    """Delete a tree of the site; a crash leaves it under its own name, or in the trash."""
+    if not path.exists():
+        return
+    site.trash.mkdir(mode=0o700, exist_ok=True)
+    doomed = site.trash / path.name
+    files.remove_tree(doomed)
+    _movable(path, lambda: path.rename(doomed))
+    files.remove_tree(doomed)
+
+
+def _fresh(site: Site, name: str) -> Path:
+    """Return a path in staging where nothing is."""
+    staged = site.staging / name
+    staged.parent.mkdir(mode=0o700, exist_ok=True)
+    files.remove_tree(staged)
+    return staged
+
+
+def _publish(staged: Path, final: Path) -> None:
+    try:
+        # A crash before this line leaves staging, which the next run sweeps; after it, all of it.
+        _movable(staged, lambda: staged.rename(final))
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        raise Refused(
+            f"{final} has appeared meanwhile", hint="wait for the other program, then repeat"
+        ) from error
+    final.chmod(0o555)
+    files.sync_directory(final.parent)
+
+
+def _movable(path: Path, move: Callable[[], object]) -> None:
+    """Move a directory that nobody may write to: the kernel asks for that right, not for root."""
+    if os.geteuid() != 0:
+        path.chmod(0o755)
+    move()
