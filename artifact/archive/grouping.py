@@ -37,30 +37,36 @@ class Sized(NamedTuple):
     source: str | Path
     header: bytes
 
-    @property
-    def raw(self) -> int:
-        """Bytes of tar it takes."""
-        size = self.record.size
-        return len(self.header) + size + tar.padding(size)
 
-
-def groups(component: str, entries: Iterable[Entry], mtime: int) -> Iterator[list[Sized]]:
-    """Yield the groups of a component, each to become one member; a large file stands alone.
+def measure(component: str, entries: Iterable[Entry]) -> list[tuple[Entry, int]]:
+    """Return the entries in byte order of their paths, each with the bytes of its file.
 
     Missing directories above the entries are added, so that each component can be unpacked alone.
 
     Raises:
-        BuildFailed: a name or link cannot be packed, or a file is not there or not a file.
+        BuildFailed: a name cannot be packed, or a file is not there or not a file.
+    """
+    return [(entry, _size(entry)) for entry in _ordered(component, entries)]
+
+
+def groups(
+    component: str, measured: Iterable[tuple[Entry, int]], mtime: int
+) -> Iterator[list[Sized]]:
+    """Yield the groups of a component, each to become one member; a large file stands alone.
+
+    Raises:
+        BuildFailed: a link leaves the component.
     """
     group: list[Sized] = []
     raw = 0
-    for entry in _ordered(component, entries):
-        sized = _sized(component, entry, mtime)
-        if group and raw + sized.raw > layout.GROUP_BYTES:
+    for entry, size in measured:
+        sized = _sized(component, entry, size, mtime)
+        takes = len(sized.header) + size + tar.padding(size)
+        if group and raw + takes > layout.GROUP_BYTES:
             yield group
             group, raw = [], 0
         group.append(sized)
-        raw += sized.raw
+        raw += takes
     if group:
         yield group
 
@@ -97,10 +103,9 @@ def _ordered(component: str, entries: Iterable[Entry]) -> list[Entry]:
     return sorted(found.values(), key=lambda entry: entry.path)
 
 
-def _sized(component: str, entry: Entry, mtime: int) -> Sized:
-    mode, size, source = 0o755, 0, entry.source or ""
+def _sized(component: str, entry: Entry, size: int, mtime: int) -> Sized:
+    mode = 0o755
     if entry.kind == "file":
-        size = _size(entry)
         mode = 0o755 if entry.mode & 0o111 else 0o644
     elif entry.kind == "link":
         mode = 0o777
@@ -113,10 +118,12 @@ def _sized(component: str, entry: Entry, mtime: int) -> Sized:
             )
     record = toc.Record(entry.kind, mode, size, "", entry.path, entry.target)
     header = tar.header(toc.TAR_KIND[entry.kind], entry.path, mode, size, mtime, entry.target)
-    return Sized(record, source, header)
+    return Sized(record, entry.source or "", header)
 
 
 def _size(entry: Entry) -> int:
+    if entry.kind != "file":
+        return 0
     try:
         status = os.lstat(entry.source or "")
     except OSError as error:

@@ -20,7 +20,7 @@ import deflate
 from artifact import files, manifest, steps
 from artifact.archive import format as layout
 from artifact.archive import opening, parallel, tar, toc
-from artifact.archive.grouping import Entry, Sized, groups, is_large, unreadable
+from artifact.archive.grouping import Entry, Sized, groups, is_large, measure, unreadable
 from artifact.archive.packed import Packed, codec, load_packed, write_facts
 from artifact.errors import ArtifactRejected, BuildFailed
 from artifact.manifest import Component, Manifest
@@ -50,11 +50,11 @@ def pack(
     Raises:
         BuildFailed: something cannot be packed, changed while it was read, or the disk is full.
     """
-    planned = list(groups(name, entries, mtime))
-    total = sum(sized.record.size for group in planned for sized in group)
+    measured = measure(name, entries)
+    total = sum(size for _, size in measured)
     with _written_beside(sink) as stream:
         writing = _Writing(stream, f"packing {name}", total, tell)
-        jobs = _jobs(planned, level)
+        jobs = _jobs(groups(name, measured, mtime), level)
         with parallel.in_order(lambda job: job(), jobs, threads) as results:
             for result in results:
                 writing.add(result)
