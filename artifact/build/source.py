@@ -119,7 +119,7 @@ def _read(root: Path, exclude: Sequence[str], tell: Listener) -> Snapshot:
 
 
 def copy(snapshot: Snapshot, to: Path) -> None:
-    """Copy the source into a directory that exists, writable, as one would check it out.
+    """Copy the source into a directory that exists, writable, all files with the snapshot's time.
 
     Raises:
         BuildFailed: a file is gone since the snapshot was taken.
@@ -145,6 +145,7 @@ def _copy(snapshot: Snapshot, to: Path) -> None:
             continue
         shutil.copyfile(snapshot.root / file.path, destination)
         destination.chmod(file.mode)
+        os.utime(destination, (snapshot.created, snapshot.created))
 
 
 def _keeper(root: Path, exclude: Sequence[str]) -> Callable[[str], bool]:
