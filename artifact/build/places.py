@@ -34,6 +34,19 @@ class Places:
         """The lock file two jobs building one key meet at."""
         return self.beside / f"{key}.lock"
 
+    def lease(self, key: str) -> Path:
+        """The file on which builds that read an environment hold a shared lock."""
+        return self.beside / f"{key}.lease"
+
+    def used(self, key: str, name: str) -> Path:
+        """An empty file whose time says when an application last used an environment."""
+        return self.beside / f"{key}.used-by-{name}"
+
+    @property
+    def why(self) -> Path:
+        """Why the last build did not reuse an environment."""
+        return self.beside / "why.json"
+
     def pack(self, key: str) -> Path:
         """The environment's gzip members, written once and copied into every artifact."""
         return self.beside / f"{key}.pack"
