@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,7 +77,7 @@ def size(count: float) -> str:
     return f"{count / 1000:.1f} TB"
 
 
-def table(rows: list[tuple[str, ...]], *, header: tuple[str, ...] = ()) -> list[str]:
+def table(rows: Sequence[tuple[str, ...]], *, header: tuple[str, ...] = ()) -> list[str]:
     """Return lines with the columns aligned."""
     every = [header, *rows] if header else rows
     if not every:
