@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from artifact.archive.checking import verify
-from artifact.archive.opening import Artifact, FileSource, Source, from_source, open_artifact
+from artifact.archive.opening import (
+    Artifact,
+    FileSource,
+    Source,
+    from_source,
+    naming,
+    open_artifact,
+)
 from artifact.archive.unpacking import extract
 
 __all__ = [
@@ -12,6 +19,7 @@ __all__ = [
     "Source",
     "extract",
     "from_source",
+    "naming",
     "open_artifact",
     "verify",
 ]

@@ -7,6 +7,8 @@ directory. A component is packed once and copied into every artifact that holds 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,6 +52,11 @@ def pack(
     Raises:
         BuildFailed: something cannot be packed, changed while it was read, or the disk is full.
     """
+    if not 0 <= mtime <= layout.LATEST:
+        raise BuildFailed(
+            f"the time {mtime} cannot be packed: it is before 1970 or after 2242",
+            hint="the code's time is that of its last commit: `git log -1 --format=%cd`",
+        )
     measured = measure(name, entries)
     total = sum(size for _, size in measured)
     with _written_beside(sink) as stream:
@@ -88,6 +95,8 @@ def write(
         described = describe(components)
         _check(packed, described)
         content = manifest.encode(described)
+        if len(content) > layout.LARGEST_MANIFEST // 2:
+            raise BuildFailed(f"the manifest is too long: {len(content)} bytes")
         tail = layout.entry(layout.MANIFEST_PATH, content, described.created)
         if sign is not None:
             tail += layout.entry(layout.SIGNATURE_PATH, sign(content), described.created)
@@ -253,12 +262,14 @@ def _written_beside(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that gets its name, durable, when the block ends well; else nothing is left."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
+        _remove_abandoned(path)
         with beside.open("wb", buffering=1 << 20) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        # A crash here leaves the dot file only; the whole file has its name or it does not exist.
-        beside.replace(path)
+            # A crash before this line leaves the dot file only, which the next run removes.
+            beside.replace(path)
         files.sync_directory(path.parent)
     except OSError as error:
         raise BuildFailed(
@@ -268,6 +279,14 @@ def _written_beside(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a killed run left beside `path`; one that lives holds a lock on its file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        with contextlib.suppress(OSError), left.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def _copied(

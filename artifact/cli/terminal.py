@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from artifact.errors import ArtifactError
 
 JSON_VERSION = 1
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def data(text: str) -> None:
-    """Write one line of the command's answer to stdout."""
-    print(text, flush=True)
+    """Write one line of the command's answer to stdout, or several.
+
+    Control characters are escaped: what others wrote into an artifact must not drive a terminal.
+    """
+    print(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), flush=True)
 
 
 def document(command: str, content: Mapping[str, Any]) -> None:
