@@ -134,6 +134,7 @@ def ensure(
         found, compared = _found(config.name, identity, inputs, places, verify=verify)
         if found.reusable:
             return _reused(found, config.name, places)
+        _spare_releases(found, places)
         for reason in found.reasons:
             tell(Said(f"the environment is compiled: {reason}"))
         made = compilation.make(job, tell)
@@ -200,6 +201,17 @@ def _environment(made: Marker, places: Places, reasons: tuple[str, ...]) -> Envi
         reused=not reasons,
         reasons=reasons,
     )
+
+
+def _spare_releases(found: Found, places: Places) -> None:
+    """Refuse to compile anew what a release on this machine runs from: it would lose its floor."""
+    releases = marker.releases(places, found.key)
+    if found.state.fault and found.path.exists() and releases:
+        raise BuildFailed(
+            f"{found.state.fault}; it cannot be compiled anew, for the installed release "
+            f"{', '.join(releases)} runs from {found.path}",
+            hint="repair or remove that release first, or change [requirements] salt",
+        )
 
 
 def _prepare(places: Places) -> None:

@@ -24,6 +24,7 @@ from artifact.archive.format import ENVIRONMENT
 from artifact.archive.packed import Packed, load_packed
 from artifact.build import stamp
 from artifact.build.places import Places
+from artifact.site import Site
 
 NAME = ".artifact-env.json"
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -80,7 +81,8 @@ def look(places: Places, key: str) -> State:
     """Return the state of an environment by one sweep over the sizes and times of its files."""
     root = places.environment(key)
     if not root.exists():
-        return State()
+        gone = places.stamp(key).exists()
+        return State(fault="the cached environment was deleted" if gone else "")
     try:
         content = (root / NAME).read_bytes()
         marker = msgspec.json.decode(content, type=Marker)
@@ -178,7 +180,22 @@ def keys(places: Places) -> list[str]:
     except OSError:
         return []
     # Only what is named like a key: anything else in this directory is not ours to touch.
-    return sorted(name for name in names if _KEY.fullmatch(name))
+    return sorted(name for name in names if is_key(name))
+
+
+def is_key(name: str) -> bool:
+    """Tell whether a name has the form of a key."""
+    return _KEY.fullmatch(name) is not None
+
+
+def releases(places: Places, key: str) -> list[str]:
+    """Return the releases installed on this very machine that run from an environment."""
+    found = []
+    for link in sorted(Site(Path(places.root)).releases.glob(f"*/{ENVIRONMENT}")):
+        # The links to the live and the previous release lead to releases that are listed anyway.
+        if not link.parent.is_symlink() and link.resolve().name == key:
+            found.append(link.parent.name)
+    return found
 
 
 def load(places: Places, key: str) -> Marker | None:
