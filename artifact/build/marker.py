@@ -190,12 +190,13 @@ def is_key(name: str) -> bool:
 
 def releases(places: Places, key: str) -> list[str]:
     """Return the releases installed on this very machine that run from an environment."""
-    found = []
-    for link in sorted(Site(Path(places.root)).releases.glob(f"*/{ENVIRONMENT}")):
-        # The links to the live and the previous release lead to releases that are listed anyway.
-        if not link.parent.is_symlink() and link.resolve().name == key:
-            found.append(link.parent.name)
-    return found
+    links = sorted(Site(Path(places.root)).releases.glob(f"*/{ENVIRONMENT}"))
+    # `current` and `previous` are links to releases that are listed anyway.
+    return [
+        link.parent.name
+        for link in links
+        if not link.parent.is_symlink() and link.resolve().name == key
+    ]
 
 
 def load(places: Places, key: str) -> Marker | None:
