@@ -19,6 +19,7 @@ from artifact.services.supervisor import Member
 from artifact.site import Site
 
 _POLL_SECONDS = 0.05
+_WATCH_SECONDS = 0.5
 _SETTLED_SECONDS = 1.5
 """How long one that cannot be asked privately must stay up; supervisor's startsecs is 1."""
 
@@ -69,7 +70,11 @@ class Switch:
         for name in self._unslotted(self.new):
             self.restarted.add(name)
             self._restart_all(name, self.new)
-        return f"was {self.old.version}" if self.old.version else "the first release"
+        slots = state.read(self.site.state)
+        return ", ".join(
+            f"{name} in slot {slots.slot_of(name, self.new.version)}"
+            for name in self._slotted(self.new)
+        )
 
     def back(self) -> None:
         """Make the old release live again, however far `go` came; does no more than it must."""
@@ -99,11 +104,12 @@ class Switch:
         deadline = time.monotonic() + seconds
         asked = 0
         while asked < health.ENOUGH or time.monotonic() < deadline:
+            if asked:
+                time.sleep(_POLL_SECONDS if asked < health.ENOUGH else _WATCH_SECONDS)
             for name, process in self.new.processes.items():
                 if process.listen:
                     self._ask_publicly(name, process)
             asked += 1
-            time.sleep(0.5 if asked >= health.ENOUGH else _POLL_SECONDS)
         for name, pid in self._pids().items():
             if pid != before.get(name):
                 raise self._failure(name, f"did not keep running (pid {before.get(name)})", name)

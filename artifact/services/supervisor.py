@@ -270,6 +270,7 @@ def _transport(url: str) -> Transport:
             if scheme == "http":
                 super().connect()
                 return
+            # Set before it connects: whoever closes us after a failure closes it too.
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(_ANSWER_SECONDS)
             self.sock.connect(rest.rpartition("@")[2])
@@ -277,7 +278,9 @@ def _transport(url: str) -> Transport:
     class Door(Transport):
         def make_connection(self, host: tuple[str, dict[str, str]] | str) -> Connection:
             address, self._extra_headers, _ = self.get_host_info(host)
-            return Connection(address, timeout=_ANSWER_SECONDS)
+            connection = Connection(address, timeout=_ANSWER_SECONDS)
+            self._connection = host, connection  # what close() closes
+            return connection
 
     return Door()
 

@@ -1,0 +1,56 @@
+"""Install in this process and send it a signal at one exact event: `python -m … FILE SIGNAL WHERE`.
+
+WHERE is "started:STEP", "ended:STEP", "progress" or "said:WORD".
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from artifact import cli, signals, steps
+from artifact.cli import terminal
+
+
+def at(where: str, number: signal.Signals) -> Callable[[steps.Event], None]:
+    """Return a listener that sends the signal at the first event of that kind."""
+    kind, _, which = where.partition(":")
+    sent: list[bool] = []
+
+    def hear(event: steps.Event) -> None:
+        match event:
+            case steps.Started(name=name):
+                hit = (kind, which) == ("started", name)
+            case steps.Ended(name=name):
+                hit = (kind, which) == ("ended", name)
+            case steps.Progress(done=done):
+                hit = kind == "progress" and done > 0
+            case steps.Said(text=text):
+                hit = kind == "said" and which in text
+            case _:
+                hit = False
+        if hit and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), number)
+
+    return hear
+
+
+def main() -> None:
+    path, number, where = sys.argv[1:]
+    strike = at(where, signal.Signals[number])
+    draw = terminal.Listener.__call__
+
+    def both(self: terminal.Listener, event: steps.Event) -> None:
+        draw(self, event)
+        strike(event)
+
+    terminal.Listener.__call__ = both  # type: ignore[method-assign]  # to be told of every event
+    signals.raise_when_asked_to_stop()
+    sys.exit(cli.run(["install", str(Path(path)), "--probation", "0s"]))
+
+
+main()
