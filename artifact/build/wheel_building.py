@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +75,10 @@ def build(job: Job, place: Path, places: Places, tell: steps.Listener) -> Wheel:
             return wheel
         tell(steps.Said(f"building a wheel of {job.shown}"))
         files.remove_tree(place)
-        # A crash leaves a dot directory, which nobody looks into.
-        scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=places.wheelhouse))
+        # A crash leaves this directory, and the next build of the same wheel removes it.
+        scratch = place.with_name(f".building-{place.name}")
+        files.remove_tree(scratch)
+        scratch.mkdir()
         try:
             run_pip(job, "wheel", ["--no-deps", "--wheel-dir", "wheels"], scratch, places, tell)
             wheel = _read_back(scratch / "wheels", job)
@@ -103,6 +105,7 @@ def run_pip(
     environment = {
         **indexes.base(variables.everything()),
         **indexes.for_pip(job.indexes),
+        **_downloads_only(job.indexes, directory / "cache"),
         **job.declared,
     }
     argv = [str(python), "-m", "pip", command, *arguments, "-r", given.name]
@@ -112,6 +115,23 @@ def run_pip(
     except process.ChildFailed as error:
         doing = f"building {job.shown}" if command == "wheel" else f"getting {job.shown}"
         raise complaints.failed(error, doing, job.interpreter, ear) from error
+
+
+def _downloads_only(settings: Indexes, directory: Path) -> dict[str, str]:
+    """Give pip a cache of downloads, but none of the wheels it built.
+
+    pip finds those by name, whatever the variables and settings they were built with.
+    """
+    if "no-cache-dir" in settings.pip:
+        return {}
+    home = variables.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    shared = Path(settings.pip.get("cache-dir") or Path(home) / "pip")
+    directory.mkdir()
+    # Where it cannot be written, or a later pip calls it otherwise, pip downloads again.
+    with contextlib.suppress(OSError):
+        (shared / "http-v2").mkdir(parents=True, exist_ok=True)
+        (directory / "http-v2").symlink_to(shared / "http-v2")
+    return {"PIP_CACHE_DIR": str(directory)}
 
 
 def _read_back(directory: Path, job: Job) -> Wheel:

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -44,10 +44,11 @@ from artifact.build.wheel_building import (
 )
 from artifact.errors import BuildFailed, UsageError
 
-_NOT_SOURCE = frozenset(
-    {".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".nox",
-     ".mypy_cache", ".pytest_cache", ".ruff_cache", "build", "dist"}
+_CACHES = frozenset(
+    {".git", ".hg", ".svn", "__pycache__", "node_modules", ".tox", ".nox",
+     ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 )  # fmt: skip
+_PRODUCTS = frozenset({"build", "dist", "venv", ".venv"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,14 @@ def build_link(
             hint="write the hash of the file as it is: `pip hash FILE`",
         )
     place = places.wheelhouse / key(source, interpreter, declared, entry.settings)
-    link, secrets = _without_credentials(entry)
-    line = " ".join([link, *(f'--config-settings "{setting}"' for setting in entry.settings)])
-    line += "".join(f" --hash={hash_}" for hash_ in entry.hashes if entry.kind == "url")
-    job = Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
-    wheel = build(job, place, places, tell)
+    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+        link, secrets = _without_credentials(entry)
+        if entry.kind == "path" and kept_at(place) is None:
+            link = _copy(Path(entry.link), Path(scratch) / "source").as_uri()
+        line = " ".join([link, *(f'--config-settings "{setting}"' for setting in entry.settings)])
+        line += "".join(f" --hash={hash_}" for hash_ in entry.hashes if entry.kind == "url")
+        job = Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
+        wheel = build(job, place, places, tell)
     if entry.name and wheel.name != entry.name:
         raise BuildFailed(
             f"{entry.where}: {entry.written} is {wheel.name}, not {entry.name}",
@@ -168,9 +172,9 @@ def build_any(
         hashes = " ".join(f"--hash={hash_}" for hash_ in pin.hashes)
         line = f"--no-binary {pin.name}\n{pin.name}=={pin.version} {hashes}"
         job = Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
-        run_pip(job, "download", ["--no-deps", "--dest", "."], Path(scratch), places, tell)
-        found = [path for path in Path(scratch).iterdir() if path.name != "requirements.in"]
-        hash_ = f"sha256:{digest(found[0])}"
+        run_pip(job, "download", ["--no-deps", "--dest", "sdist"], Path(scratch), places, tell)
+        (found,) = Path(scratch, "sdist").iterdir()
+        hash_ = f"sha256:{digest(found)}"
     return build_sdist(Sdist(pin, hash_), lock, places, declared, tell)
 
 
@@ -317,18 +321,32 @@ def _content(path: Path) -> str:
     if path.is_file():
         return digest(path)
     total = hashlib.sha256()
-    for parent, directories, names in os.walk(path):
+    for file in _sources(path):
+        what = os.readlink(file) if file.is_symlink() else digest(file)
+        executable = bool(file.lstat().st_mode & 0o100)
+        row = json.dumps([os.path.relpath(file, path), what, executable])
+        total.update(row.encode() + b"\n")
+    return total.hexdigest()
+
+
+def _sources(directory: Path) -> Iterator[Path]:
+    """Yield the files of a local project, without what tools leave behind in it."""
+    for parent, directories, names in os.walk(directory):
+        skipped = _CACHES | (_PRODUCTS if Path(parent) == directory else frozenset())
         directories[:] = sorted(
-            name
-            for name in directories
-            if name not in _NOT_SOURCE and not name.endswith(".egg-info")
+            name for name in directories if name not in skipped and not name.endswith(".egg-info")
         )
         for name in sorted(names):
-            if name.endswith((".pyc", ".pyo")):
-                continue
-            file = Path(parent, name)
-            what = os.readlink(file) if file.is_symlink() else digest(file)
-            executable = bool(file.lstat().st_mode & 0o100)
-            row = json.dumps([os.path.relpath(file, path), what, executable])
-            total.update(row.encode() + b"\n")
-    return total.hexdigest()
+            if not name.endswith((".pyc", ".pyo")):
+                yield Path(parent, name)
+
+
+def _copy(path: Path, to: Path) -> Path:
+    """Copy a local project to where it is built: setuptools writes into the directory it builds."""
+    if path.is_file():
+        return path
+    for file in _sources(path):
+        target = to / file.relative_to(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target, follow_symlinks=False)
+    return to

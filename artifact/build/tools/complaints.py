@@ -80,6 +80,12 @@ _WORDS_OF_PIP = re.compile(
 _REQUIREMENT = re.compile(r"Requirement\('(?P<what>[^']+)'\), parent=(?:None|\w+\('(?P<by>[^' ]+))")
 
 
+_COMPLAINT = re.compile(
+    r"\s*(?:error|cause)\s*:\s*(?!Exception:$)(.+)|((?:\w+\.)*\w*(?:Error|Exception): .+)",
+    re.IGNORECASE,
+)
+
+
 def _conflict(match: re.Match[str]) -> tuple[str, str]:
     """Put pip's ResolutionImpossible into words: without --verbose it says no more."""
     phrases = []
@@ -97,8 +103,8 @@ def _joined(tail: Sequence[str]) -> str:
 
 def _last_word(error: ChildFailed, lines: Sequence[str]) -> str:
     for line in reversed(lines):
-        if match := re.match(r"\s*(?:error|cause|ERROR)\s*:\s*(.+)", line):
-            return match[1].rstrip(".")
+        if match := _COMPLAINT.match(line):
+            return (match[1] or match[2]).rstrip(".")
     return f"{error.command.split()[0].rpartition('/')[2]} {error.reason}"
 
 
@@ -127,6 +133,7 @@ _COMPILERS = r"(?P<tool>(?:[\w-]*-)?(?:gcc|cc|[cg]\+\+|clang|gfortran|rustc|carg
 _RULES: tuple[_Rule, ...] = (
     # Building.
     _rule(rf"\b{_COMPILERS}['`]? failed: No such file", *_NO_COMPILER),
+    _rule(rf"No such file or directory: ['`]{_COMPILERS}['`]", *_NO_COMPILER),
     _rule(rf"\b{_COMPILERS}['`]?: (?:command )?(?:not found|No such file)", *_NO_COMPILER),
     _rule(
         r"fatal error: (?P<header>[\w/.-]+\.h): No such file",
