@@ -74,7 +74,8 @@ if __name__ == "__main__":
         main()
     except BaseException as error:
         traceback.print_exc()
-        # The last line is the one that gets quoted, and messages may have several.
-        text = str(error).strip().split("\n")[0]
-        print(f"{type(error).__name__}: {text}", file=sys.stderr)
+        # The last line is the one that gets quoted, and the message may have several.
+        text = str(error).strip()
+        if "\n" in text:
+            print(f"{type(error).__name__}: {text.splitlines()[0]}", file=sys.stderr)
         sys.exit(1)
