@@ -33,8 +33,8 @@ PROJECT = Path(__file__).resolve().parents[2] / "tests" / "projects" / "accounti
 LOAD = Path(__file__).with_name("load.py")
 STYLE = "ledger/static/ledger/page.css"
 BLUE, PURPLE = "--accent: #2b6cb0", "--accent: #b83280"
-LOAD_BEFORE_SECONDS = 2.0
-LOAD_AFTER_SECONDS = 2.0
+LOAD_BEFORE_SECONDS = 1.0
+LOAD_AFTER_SECONDS = 1.0
 _FAINT, _STRONG, _GOOD, _BAD = "2", "1", "32", "31"
 
 
@@ -91,11 +91,11 @@ class Demo:
 def build(demo: Demo, version: str) -> Path:
     """Build the checkout and return the artifact's path."""
     began = time.monotonic()
-    path = Path(
-        demo.run(f"cd checkout && artifact build --version {version} --output ../artifacts")
-    )
+    command = f"cd checkout && artifact build --version {version} --output ../artifacts"
+    printed = demo.run(command)
+    path = (demo.place.checkout / printed).resolve()
     if not path.is_file():
-        raise Wrong(f"the build did not print the path of an artifact, but {str(path)!r}")
+        raise Wrong(f"the build did not print the path of an artifact, but {printed!r}")
     say(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB, in {time.monotonic() - began:.1f} s")
     return path
 
@@ -203,7 +203,7 @@ def install_under_load(demo: Demo, artifact: Path, old: str, new: str) -> None:
     say("five visitors ask without a pause: new connections, kept ones, two-second requests")
     with visitors(demo) as reports:
         time.sleep(LOAD_BEFORE_SECONDS)
-        demo.run(f"artifact install artifacts/{artifact.name}")
+        demo.run(f"artifact install --probation 5s artifacts/{artifact.name}")
         time.sleep(LOAD_AFTER_SECONDS)
     seen = reports[0]
     for failure in seen["failures"]:
@@ -234,7 +234,7 @@ def play(demo: Demo) -> None:
     demo.phase("A server: supervisord of its own, an empty site")
     prepare_server(demo, first)
     demo.phase("Install the first release")
-    demo.run(f"artifact install artifacts/{first.name}")
+    demo.run(f"artifact install --probation 2s artifacts/{first.name}")
     make_database(demo)
     expect_version(demo, "1337")
     demo.phase("Change the project and build again: the environment is reused")
