@@ -205,7 +205,6 @@ def base(environment: Mapping[str, str]) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
         "GIT_TERMINAL_PROMPT": "0",
         # 1980-01-01: zip archives, so wheels, know no earlier day.
@@ -223,6 +222,8 @@ def for_pip(indexes: Indexes) -> dict[str, str]:
         **{name: v for name, v in indexes.environment.items() if not name.startswith("UV_")},
         **{f"PIP_{name.upper().replace('-', '_')}": v for name, v in indexes.pip.items()},
         "PIP_CONFIG_FILE": os.devnull,
+        # What a build needs is thrown away after it. (PIP_NO_COMPILE=1 would mean the opposite.)
+        "PIP_COMPILE": "0",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "PIP_PROGRESS_BAR": "off",
