@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -101,6 +100,8 @@ def run(arguments: Sequence[str]) -> int:
         terminal.discard_stdout()
         return 0
     except Exception:  # - the boundary: what is left is a bug
+        import traceback  # 6 ms that only a bug costs
+
         terminal.bug(traceback.format_exc())
         return 1
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import manifest as manifests
 from artifact.errors import ArtifactRejected, Refused
@@ -12,8 +13,7 @@ from artifact.manifest import Manifest
 from artifact.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """An unpacked artifact with its real paths."""
 
     directory: Path

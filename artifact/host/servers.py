@@ -8,8 +8,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
 
@@ -127,6 +125,8 @@ def _without(words: list[str], options: dict[str, int]) -> list[str]:
 
 
 def _at_least(manifest: Manifest, package: str, version: str) -> bool:
+    from packaging.version import InvalidVersion, Version  # 4 ms that `status` need not wait for
+
     try:
         return Version(manifest.environment.packages.get(package, "0")) >= Version(version)
     except InvalidVersion:

@@ -9,8 +9,9 @@ import msgspec
 from artifact import variables
 from artifact.errors import ConfigurationError
 from artifact.manifest import Install
-from artifact.services import supervisor
 from artifact.site import Site
+
+DEFAULT_SUPERVISOR = "unix:///var/run/supervisor.sock"
 
 
 class _Section(
@@ -22,7 +23,7 @@ class _Section(
 class SupervisorSection(_Section, frozen=True, kw_only=True):
     """`[supervisor]`"""
 
-    url: str = supervisor.DEFAULT_URL
+    url: str = DEFAULT_SUPERVISOR
     """ "unix:///path" or "http://host:port", with "user:password@" where it asks for them."""
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from artifact import journal
 from artifact.errors import Refused
@@ -14,15 +16,15 @@ from artifact.host import health, releases, servers, settings, state
 from artifact.host.health import Answer
 from artifact.host.releases import Release
 from artifact.host.settings import Settings
-from artifact.services import supervisor
-from artifact.services.supervisor import Member
 from artifact.site import Site
+
+if TYPE_CHECKING:
+    from artifact.services.supervisor import Member
 
 _HEALTH_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(msgspec.Struct, frozen=True):
     """A process that supervisor has for the site."""
 
     process: str
@@ -35,8 +37,7 @@ class Running:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """How a site fares."""
 
     site: Site
@@ -119,6 +120,8 @@ def _running(
     manifest = release.manifest
     if not manifest.processes:
         return
+    from artifact.services import supervisor  # a site without it need not wait for it
+
     try:
         members = supervisor.members(chosen.supervisor.url)
     except supervisor.SupervisorError as error:

@@ -19,7 +19,6 @@ from artifact.site import Site
 if TYPE_CHECKING:
     from xmlrpc.client import Fault, ServerProxy, Transport
 
-DEFAULT_URL = "unix:///var/run/supervisor.sock"
 SLOTS = 2
 """One slot is live, the other sleeps and keeps the socket open."""
 
