@@ -176,13 +176,16 @@ def process(section: ProcessSection) -> Process:
     )
 
 
+def in_pyproject(project: Path) -> object:
+    """Return what stands in `[tool.artifact]` of `pyproject.toml`; None when nothing does."""
+    path = project / "pyproject.toml"
+    tables = read_toml(path).get("tool", {}) if path.is_file() else {}
+    return tables.get("artifact") if isinstance(tables, dict) else None
+
+
 def _document(project: Path) -> tuple[str, schema.Key, dict[str, Any]]:
     """Return the file's name, the key its tables stand under, and their content."""
-    own, shared = project / FILE, project / "pyproject.toml"
-    tool: object = None
-    if shared.is_file():
-        tables = read_toml(shared).get("tool", {})
-        tool = tables.get("artifact") if isinstance(tables, dict) else None
+    own, tool = project / FILE, in_pyproject(project)
     if tool is not None and own.is_file():
         raise ConfigurationError(
             f"{project} is configured twice: in {FILE} and in [tool.artifact] of pyproject.toml",

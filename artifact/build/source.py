@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from artifact import manifest, variables
+from artifact.archive import format as layout
 from artifact.archive import toc
 from artifact.build import git, patterns
-from artifact.errors import BuildFailed
+from artifact.errors import ArtifactRejected, BuildFailed
 from artifact.steps import Listener, Said, Warned
 
 IGNORE_FILE = ".artifactignore"
@@ -26,6 +27,7 @@ _NEVER = frozenset({
     ".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", ".tox", ".nox", ".mypy_cache",
     ".pytest_cache", ".ruff_cache", ".env", ".DS_Store", ".idea", ".vscode",
 })  # fmt: skip
+_WORK_OF_BUILDS = ".artifact-"
 _NEVER_SUFFIXES = (".pyc", ".pyo", ".sqlite3", ".swp", "~")
 
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: less than 1024 bytes, this line first.
@@ -207,18 +209,24 @@ def _walk(root: Path, keep: Callable[[str], bool]) -> Iterator[_Candidate]:
             path = f"{below}{entry.name}"
             if entry.name in _NEVER or entry.name.endswith(_NEVER_SUFFIXES):
                 continue
-            if not below and _is_ours(entry.name):
+            if entry.name.startswith(_WORK_OF_BUILDS):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
                     pending.append(f"{path}/")
-            elif keep(path):
+            elif keep(path) and not (path.endswith(".tgz") and _is_artifact(Path(entry.path))):
                 yield _Candidate(path)
 
 
-def _is_ours(name: str) -> bool:
-    """Tell whether an earlier build left this at the top of the project."""
-    return name.startswith(".artifact-") or name.endswith(".tgz")
+def _is_artifact(path: Path) -> bool:
+    """Tell whether an earlier build of ours wrote this file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(-layout.FOOTER_BYTES, os.SEEK_END)
+            layout.decode_footer(stream.read())
+    except (OSError, ArtifactRejected):
+        return False
+    return True
 
 
 def _looked_at(root: Path, found: _Found) -> list[SourceFile]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from artifact.archive.format import Footer, encode_footer
 from artifact.build import source
 from artifact.build.source import Snapshot
 from artifact.errors import BuildFailed, ConfigurationError
@@ -182,13 +183,15 @@ def test_without_git_all_but_the_usual_is_taken(tmp_path: Path) -> None:
             "node_modules/a/index.js": "",
             ".env": "SECRET=1",
             "db.sqlite3": "",
-            "shop-7.tgz": "",
+            "fixtures/books.tgz": "not ours",
             "docs/manual.txt": "",
         },
     )
     os.utime(top / "manage.py", (1600000000, 1600000000))
+    written(top, {"dist/.artifact-build-7/venv": ""})
+    (top / "dist/shop-7.tgz").write_bytes(b"..." + encode_footer(Footer(0, 3, b"0" * 32)))
     snapshot, events = read(top, "docs/")
-    assert paths(snapshot) == ["manage.py", "shop/__init__.py"]
+    assert paths(snapshot) == ["fixtures/books.tgz", "manage.py", "shop/__init__.py"]
     assert isinstance(events[0], Said)
     assert snapshot.source.revision == ""
     assert snapshot.commits == 0

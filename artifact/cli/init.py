@@ -1,0 +1,60 @@
+"""`artifact init`: a first configuration, filled in from what the project holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from artifact import steps
+from artifact.cli import terminal
+
+
+@click.command()
+@click.option("--name", default="", help="Name of the application; else the project's own.")
+@click.option("--force", is_flag=True, help="Replace an artifact.toml that is there.")
+@click.option("--plan", is_flag=True, help="Print what would be written, and stop.")
+@terminal.talking
+def command(*, name: str, force: bool, plan: bool, tell: steps.Listener) -> None:
+    """Write a commented artifact.toml from what the project holds.
+
+    Every key of the configuration is in it, with what it means. Nothing is run and nothing else
+    is changed; stdout has the paths of what was written.
+    """
+    from artifact import config, files
+    from artifact.build import example, project
+    from artifact.errors import UsageError
+    from artifact.manifest import is_name
+
+    here = Path.cwd()
+    target, server = here / config.FILE, here / project.SERVER_REQUIREMENTS
+    if name and not is_name(name):
+        raise UsageError(f"--name: {config.NAME_RULE}, got {name!r}")
+    if not plan and not force and os.path.lexists(target):
+        raise UsageError(
+            f"{target} is there already",
+            hint="`artifact init --plan` prints what would be written, --force replaces it",
+        )
+    if config.in_pyproject(here):
+        raise UsageError(
+            "[tool.artifact] in pyproject.toml configures this project",
+            hint=f"remove it to have {config.FILE} instead",
+        )
+    found = project.look(here, name)
+    text = example.fill(found.name, found.tables)
+    for line in found.found:
+        tell(steps.Said(f"found {line}"))
+    for line in found.missing:
+        tell(steps.Warned(f"still needed: {line}"))
+    if plan:
+        terminal.data(text.rstrip("\n"))
+        return
+    if found.server_requirements and not os.path.lexists(server):
+        files.write(server, found.server_requirements)
+        tell(steps.Said(f"wrote {server.name}, for there is no server among the requirements"))
+    files.write(target, text)
+    version = "" if (here / ".git").exists() else " --version 1"
+    tell(steps.Said(f"wrote {target.name}; next: read it, commit it, then"))
+    tell(steps.Said(f'  sudo install -d -o "$USER" /srv/{found.name} && artifact build{version}'))
+    terminal.data(str(target))
