@@ -118,12 +118,13 @@ def remove_tree(path: Path) -> None:
 def _remove(directory: Path) -> None:
     with contextlib.suppress(PermissionError):
         directory.chmod(0o700)
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _remove(Path(entry.path))
-            else:
-                os.unlink(entry.path)
+    with os.scandir(directory) as found:
+        entries = list(found)  # a deep tree would else hold a descriptor a level
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            _remove(Path(entry.path))
+        else:
+            os.unlink(entry.path)
     directory.rmdir()
 
 

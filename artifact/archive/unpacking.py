@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,7 +59,9 @@ def extract(
                 _fill(artifact, plan, directories, destination, tell, threads)
         files.sync_filesystem(destination)
     except BaseException as error:
-        files.remove_tree(destination)
+        # What cannot be removed must not hide why: the caller's staging area is cleaned later too.
+        with contextlib.suppress(OSError):
+            files.remove_tree(destination)
         if isinstance(error, OSError):
             raise _refused(artifact, destination, error) from error
         raise

@@ -1,0 +1,191 @@
+"""Unpacking: what is there afterwards, and that a failure leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+from pathlib import Path
+
+import pytest
+
+from artifact import steps
+from artifact.archive import format as layout
+from artifact.archive import reader
+from artifact.errors import ArtifactRejected, Refused
+from tests.archive import samples
+from tests.archive.test_packing import no_file_larger_than
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small artifact with all components."""
+    path = tmp_path_factory.mktemp("unpacking") / "accounting-1337.tgz"
+    samples.build(path)
+    return path
+
+
+def _extract(path: Path, components: list[str], out: Path, **options: object) -> None:
+    with reader.open_artifact(path) as opened:
+        reader.extract(opened, components, out, **options)  # type: ignore[arg-type]
+
+
+def test_the_environment_is_unpacked_without_its_prefix(artifact: Path, tmp_path: Path) -> None:
+    out = tmp_path / "0123456789"
+    _extract(artifact, ["venv"], out, strip="virtualenv/")
+    found = samples.tree(out)
+    assert found["bin/activate"] == ("file", 0o755, b"# a script\n")
+    assert found["bin/python"] == ("link", 0o777, samples.INTERPRETER.encode())
+    assert found["lib64"] == ("link", 0o777, b"lib")
+    assert not any(path.startswith("virtualenv") for path in found)
+
+
+def test_code_and_assets_share_a_directory(artifact: Path, tmp_path: Path) -> None:
+    out = tmp_path / "1337"
+    _extract(artifact, ["assets", "code"], out)
+    found = samples.tree(out)
+    assert found["manage.py"] == ("file", 0o755, samples.CODE["manage.py"])
+    assert found["static/app.1234.js"] == ("file", 0o644, b"let x = 1;\n")
+    assert "virtualenv" not in found
+    assert ".artifact" not in found
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_the_tree_does_not_depend_on_threads(threads: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    samples.build(path, code=samples.awkward())
+    out = tmp_path / "out"
+    _extract(path, ["code"], out, threads=threads)
+    found = samples.tree(out)
+    assert {name: found[name][2] for name in samples.awkward()} == samples.awkward()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_modes_do_not_depend_on_the_umask(umask: int, artifact: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = os.umask(umask)
+    try:
+        _extract(artifact, ["assets", "code"], out)
+    finally:
+        os.umask(before)
+    modes = {path: mode for path, (_, mode, _) in samples.tree(out).items()}
+    assert modes["manage.py"] == 0o755
+    assert modes["static/app.1234.js"] == 0o644
+    assert modes["static"] == 0o755
+    assert out.stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_read_only_tree_has_no_write_permission_but_at_its_top(
+    artifact: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    _extract(artifact, ["venv"], out, strip="virtualenv/", read_only=True)
+    modes = {path: mode for path, (kind, mode, _) in samples.tree(out).items() if kind != "link"}
+    assert modes["bin/activate"] == 0o555
+    assert modes["bin"] == 0o555
+    assert modes["lib/python3.11/site-packages/empty.py"] == 0o444
+    assert out.stat().st_mode & 0o7777 == 0o755
+    for directory in [path for path, mode in modes.items() if mode == 0o555]:
+        (out / directory).chmod(0o755)  # so that pytest can remove it
+
+
+def test_files_have_the_time_of_their_component(artifact: Path, tmp_path: Path) -> None:
+    # nginx makes an ETag of time and size: it must change with the content.
+    _extract(artifact, ["venv"], tmp_path / "venv", strip="virtualenv/")
+    _extract(artifact, ["assets", "code"], tmp_path / "release")
+    activate, script = tmp_path / "venv/bin/activate", tmp_path / "release/static/app.1234.js"
+    assert activate.stat().st_mtime == layout.ENVIRONMENT_MTIME
+    assert script.stat().st_mtime == samples.CREATED
+
+
+def test_nobody_else_can_enter_until_it_is_whole(artifact: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    seen: set[int] = set()
+
+    def look(_event: steps.Event) -> None:
+        seen.add(out.stat().st_mode & 0o7777)
+
+    _extract(artifact, ["code"], out, tell=look)
+    assert seen == {0o700}
+
+
+def test_links_are_made_after_all_files(artifact: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    links: list[Path] = []
+
+    def look(_event: steps.Event) -> None:
+        links.extend(path for path in out.rglob("*") if path.is_symlink())
+
+    _extract(artifact, ["venv", "code"], out, tell=look)
+    assert links == []
+    assert (out / "latest.py").is_symlink()
+
+
+def test_progress_ends_at_the_total(artifact: Path, tmp_path: Path) -> None:
+    told: list[steps.Event] = []
+    _extract(artifact, ["venv", "assets", "code"], tmp_path / "out", tell=told.append)
+    last = told[-1]
+    assert isinstance(last, steps.Progress)
+    assert 0 < last.done == last.total
+
+
+def test_an_existing_destination_is_left_alone(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    with pytest.raises(Refused, match=r"cannot be unpacked .* File exists"):
+        _extract(artifact, ["code"], tmp_path)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_link_in_place_of_the_destination_is_not_followed(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to("elsewhere")
+    with pytest.raises(Refused, match="File exists"):
+        _extract(artifact, ["code"], tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_prefix_that_is_not_there_is_a_mistake(artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not begin with"):
+        _extract(artifact, ["code"], tmp_path / "out", strip="virtualenv/")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    samples.build(path, code={"noise": random.Random(0).randbytes(3_000_000)})
+    with (
+        no_file_larger_than(1_000_000),
+        pytest.raises(Refused, match=r"cannot be unpacked to .*out: File too large") as refused,
+    ):
+        _extract(path, ["code"], tmp_path / "out")
+    assert "df -h" in refused.value.hint
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".removing*"))
+
+
+def test_too_few_descriptors_are_refused_and_few_are_enough(tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    samples.build(path, code={f"{'d/' * (n % 50)}{n}/file": b"x" for n in range(400)})
+    _extract(path, ["code"], tmp_path / "out", threads=2)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, before[1]))
+    try:
+        with pytest.raises(Refused, match="Too many open files"):
+            _extract(path, ["code"], tmp_path / "again", threads=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not (tmp_path / "again").exists()
+
+
+def test_damage_found_late_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    samples.build(path, code=samples.awkward())
+    with reader.open_artifact(path) as opened:
+        last = opened.toc("code").groups[-1].members[-1]
+    damaged = bytearray(path.read_bytes())
+    damaged[last.offset + last.length // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ArtifactRejected, match=r"a.tgz: it is damaged at byte"):
+        _extract(path, ["code"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
