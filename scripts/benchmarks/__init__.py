@@ -1,0 +1,1 @@
+"""The benchmarks: ratios against peers, measured in one run."""
