@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,9 +219,8 @@ def _prepare(places: Places) -> None:
     """Make the directory of environments, or say once and for all what it takes."""
     try:
         places.beside.mkdir(parents=True, exist_ok=True)
-        probe = places.beside / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=places.beside):
+            pass
         writable = os.access(places.environments, os.W_OK | os.X_OK)
     except OSError as error:
         raise _unwritable(places, error.strerror or "an error") from error

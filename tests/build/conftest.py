@@ -18,6 +18,7 @@ from artifact.build.lock import Lock
 from artifact.build.places import Places
 from artifact.config import RequirementsSection
 from tests.build.distributions import Index
+from tests.build.sites import Bench
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,21 @@ def project(tmp_path: Path, machine: Machine, index: Index) -> Project:
     path = tmp_path / "project"
     path.mkdir()
     return Project(path, machine.interpreter, Places(str(tmp_path / "site"), cache))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A site for which nothing has been compiled yet; its lock asks for `ledger` 1.0."""
+    for name in os.environ:
+        if name.startswith(("PIP_", "UV_", "VIRTUALENV_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    # A wheel made twice is the same wheel.
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    places = Places(str(tmp_path / "site"), tmp_path / "cache")
+    made = Bench(tmp_path, interpreter.find(sys.executable, places))
+    made.require(made.wheel("ledger", "1.0"))
+    return made
