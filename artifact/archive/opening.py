@@ -182,7 +182,10 @@ def _open(path: Path) -> int:
             raise UsageError(
                 f"there is no file {path}", hint="`artifact build` makes one and prints its path"
             ) from error
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="`ls -l` shows whose it is and who may read it",
+        ) from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor

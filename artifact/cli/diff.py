@@ -138,7 +138,9 @@ def _content(change: FileChange) -> str:
         return f"{old.target} → {new.target}"
     if old.sha256 == new.sha256:
         return f"{old.mode:04o} → {new.mode:04o}"
-    return f"{terminal.size(old.size)}, {_delta(new.size - old.size)}"
+    if old.size == new.size:
+        return f"other content, {terminal.size(new.size)}"
+    return f"{terminal.size(old.size)} → {terminal.size(new.size)}"
 
 
 def _counts(changes: Sequence[Change] | Sequence[FileChange]) -> str:
