@@ -331,8 +331,12 @@ class Load:
 
 
 @contextmanager
-def load(machine: Machine, *paths: str, threads: int = 6) -> Iterator[Load]:
-    """Have visitors ask all the time, each request on a fresh connection, and count."""
+def load(machine: Machine, *paths: str, threads: int = 6, pause: float = 0.01) -> Iterator[Load]:
+    """Have visitors ask all the time, each request on a fresh connection, and count.
+
+    Args:
+        pause: seconds a visitor waits after an answer, so that the machine has time for others.
+    """
     seen, done, lock = Load(), threading.Event(), threading.Lock()
 
     def visit(path: str) -> None:
@@ -342,10 +346,10 @@ def load(machine: Machine, *paths: str, threads: int = 6) -> Iterator[Load]:
             except Exception as error:
                 with lock:
                     seen.failures.append(f"{path}: {error!r}")
-                time.sleep(0.01)
             else:
                 with lock:
                     seen.bodies[body] = seen.bodies.get(body, 0) + 1
+            time.sleep(pause)
 
     chosen = paths or ("/",)
     visitors = [

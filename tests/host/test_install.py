@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,15 +86,13 @@ def test_no_request_is_lost_while_releases_change(machine: Machine, command: str
     assert machine.install(machine.build("1", processes=processes)).returncode == 0
     paths = ("/",) if "uvicorn" in command else ("/", "/slow", "/lazy")
     with load(machine, *paths) as seen:
-        for version in ("2", "3", "4"):
+        for version in ("2", "3"):
             done = machine.install(machine.build(version, processes=processes))
             assert done.returncode == 0, done.stderr
             await_(f"an answer of {version}", lambda v=version: v in seen.bodies)  # type: ignore[misc]
     assert seen.failures == []
-    assert set(seen.bodies) == {"1", "2", "3", "4"}
-    assert links(machine) == ("4", "3")
-    states = sorted(member.state for member in machine.members().values())
-    assert states == ["RUNNING", "RUNNING"] or "STARTING" in states
+    assert set(seen.bodies) == {"1", "2", "3"}
+    assert links(machine) == ("3", "2")
 
 
 def test_an_old_worker_that_imports_after_the_switch_gets_its_own_release(
@@ -106,38 +105,33 @@ def test_an_old_worker_that_imports_after_the_switch_gets_its_own_release(
     assert machine.get("/lazy") == "1"
 
 
+BAD_RELEASES: dict[str, tuple[dict[str, Any], str]] = {
+    "does-not-import": ({"files": {"app.py": "raise ImportError('no such')\n"}}, "no such"),
+    "answers-500": ({"health": "500 Internal Server Error"}, "500 Internal Server Error"),
+    "answers-404": ({"health": "404 Not Found"}, "is /healthz the right health path?"),
+    "answers-400": ({"health": "400 Bad Request"}, "set health = { host ="),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"files": {"app.py": "raise ImportError('no such thing')\n"}}, "no such thing"),
-        ({"health": "500 Internal Server Error"}, "500 Internal Server Error"),
-        ({"health": "404 Not Found"}, "is /healthz the right health path?"),
-        ({"health": "400 Bad Request"}, "set health = { host ="),
-    ],
-    ids=["does-not-import", "answers-500", "answers-404", "answers-400"],
-)
-def test_a_release_that_does_not_serve_never_meets_a_visitor(
-    machine: Machine, changes: dict[str, object], message: str
-) -> None:
+def test_a_release_that_does_not_serve_never_meets_a_visitor(machine: Machine) -> None:
     machine.start_supervisord()
-    assert machine.install(machine.build("1337")).returncode == 0
-    before = machine.members()
-    with load(machine) as seen:
-        failed = machine.install(machine.build("1338", **changes))  # type: ignore[arg-type]
-    assert failed.returncode == 5, failed.stderr
-    assert message in failed.stderr
+    assert machine.install(machine.build("good")).returncode == 0
+    before = {member.name: member.pid for member in machine.members().values()}
+    with load(machine, threads=2, pause=0.05) as seen:
+        for version, (changes, message) in BAD_RELEASES.items():
+            failed = machine.install(machine.build(version, **changes))
+            assert failed.returncode == 5, failed.stderr
+            assert message in failed.stderr
+            assert machine.leftovers() == []
+            assert journal.release_states(machine.site.journal)[version].state == "failed"
     assert seen.failures == []
-    assert set(seen.bodies) == {"1337"}
-    assert links(machine) == ("1337", "")
-    assert {m.name: m.pid for m in machine.members().values()} == {
-        m.name: m.pid for m in before.values()
-    }, "a process was restarted"
-    assert machine.leftovers() == []
-    assert journal.release_states(machine.site.journal)["1338"].state == "failed"
-    # The failed one is kept for a look, and a good one goes live after it.
-    assert machine.install(machine.build("1339")).returncode == 0
-    assert links(machine) == ("1339", "1337")
+    assert set(seen.bodies) == {"good"}
+    assert links(machine) == ("good", "")
+    after = {member.name: member.pid for member in machine.members().values()}
+    assert after == before, "a process was restarted"
+    assert machine.install(machine.build("better")).returncode == 0
+    assert links(machine) == ("better", "good")
 
 
 def test_one_that_works_only_when_tried_is_taken_back(machine: Machine) -> None:
@@ -165,11 +159,11 @@ def test_the_same_artifact_twice_is_already_live(machine: Machine) -> None:
     machine.start_supervisord()
     path = machine.build("1337")
     assert machine.install(path).returncode == 0
-    before = machine.members()
+    before = {member.pid for member in machine.members().values()}
     again = machine.install(path, "--json")
     assert again.returncode == 0
     assert json.loads(again.stdout)["already_live"] is True
-    assert machine.members() == before
+    assert {member.pid for member in machine.members().values()} == before
 
 
 def test_other_content_under_the_same_version_is_refused(machine: Machine) -> None:
@@ -214,7 +208,11 @@ def test_a_corrupt_artifact_is_rejected_and_changes_nothing(machine: Machine) ->
     path = machine.build("1338", files={"data.bin": "x" * 300_000})
     content = bytearray(path.read_bytes())
     content[-3000] ^= 1
-    for name, damaged in {"flipped": bytes(content), "cut": bytes(content[:-10]), "empty": b""}.items():
+    for name, damaged in {
+        "flipped": bytes(content),
+        "cut": bytes(content[:-10]),
+        "empty": b"",
+    }.items():
         bad = path.with_name(f"{name}.tgz")
         bad.write_bytes(damaged)
         rejected = machine.install(bad)
@@ -389,6 +387,7 @@ def test_a_disk_that_is_too_small_is_found_before_it_is_filled(
         subprocess.run(["umount", str(machine.site.root)], check=True)
 
 
+@pytest.mark.slow
 def test_workers_are_restarted_in_the_new_release(machine: Machine) -> None:
     loop = "python -c 'import time, lazy; print(lazy.VERSION, flush=True); time.sleep(600)'"
     processes = {"web": machine.web(), "worker": Process(command=loop, instances=2)}
@@ -402,6 +401,7 @@ def test_workers_are_restarted_in_the_new_release(machine: Machine) -> None:
         assert running["pages-worker:pages-worker_1"] == version
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_stay_up_brings_the_old_release_back(machine: Machine) -> None:
     loop = "python -c 'import worker'"
     processes = {"web": machine.web(), "worker": Process(command=loop)}

@@ -1,0 +1,149 @@
+"""An install that is stopped or killed at any moment leaves the old release live."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifact import journal
+from tests.host.machine import Machine, await_, load
+
+STEPS = ("prepare", "unpack-release", "check", "switch", "confirm", "finish")
+MOMENTS = [
+    *(f"started:{step}" for step in STEPS),
+    "progress",
+    "said:starting",
+    "said:goes to sleep",
+    "ended:switch",
+]
+
+
+def interrupted(machine: Machine, path: Path, number: str, where: str) -> tuple[int, str]:
+    """Install with a signal at one moment; return how it ended and what it said."""
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.host.interrupted", str(path), number, where],
+        env=machine.variables(),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    return child.returncode, child.stderr
+
+
+def asleep(machine: Machine) -> int:
+    """Count the slots that hold the socket and serve nothing."""
+    commands = [
+        Path(f"/proc/{member.pid}/cmdline").read_bytes()
+        for member in machine.members().values()
+        if member.pid
+    ]
+    return sum(command.startswith(b"sleep\0") for command in commands)
+
+
+@pytest.mark.slow
+def test_a_signal_at_any_moment_leaves_the_old_release_live(machine: Machine) -> None:
+    machine.start_supervisord()
+    assert machine.install(machine.build("old")).returncode == 0
+    with load(machine, threads=2, pause=0.05) as seen:
+        for number, where in enumerate(MOMENTS):
+            name = "SIGTERM" if number % 2 else "SIGINT"
+            status, said = interrupted(machine, machine.build(f"{number}"), name, where)
+            assert status == 128 + signal.Signals[name], f"{where}: {said}"
+            assert os.readlink(machine.site.current) == "old", where
+            assert machine.get() == "old", where
+            assert machine.leftovers() == [], where
+            await_(f"one slot asleep: {where}", lambda: asleep(machine) == 1)
+            run = journal.last_run(machine.site.journal)
+            assert run is not None
+            assert run.over is not None
+            assert run.over.code == status
+    assert seen.failures == []
+    # Until the switch, a stopped install is as if it had never been; from then on it is kept.
+    kept = {path.name for path in machine.site.releases.iterdir()} - {"current", "old"}
+    before = {"progress", "started:prepare", "started:unpack-release", "started:check"}
+    assert not kept & {str(MOMENTS.index(where)) for where in before}
+    assert kept >= {str(MOMENTS.index(where)) for where in ("said:starting", "ended:switch")}
+    assert machine.run("status", str(machine.site.root)).returncode == 0
+
+
+def test_a_first_install_that_is_stopped_leaves_nothing_live(machine: Machine) -> None:
+    machine.start_supervisord()
+    path = machine.build("1")
+    status, said = interrupted(machine, path, "SIGHUP", "said:goes to sleep")
+    assert status == 129, said
+    assert not machine.site.current.is_symlink()
+    await_("both slots asleep", lambda: asleep(machine) == 2)
+    assert machine.install(path).returncode == 0
+    assert machine.get() == "1"
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_is_recovered_by_the_next_install(machine: Machine) -> None:
+    machine.start_supervisord()
+    old = machine.build("old")
+    assert machine.install(old).returncode == 0
+    with load(machine, threads=2, pause=0.05) as seen:
+        for number, where in enumerate(MOMENTS):
+            status, said = interrupted(machine, machine.build(f"{number}"), "SIGKILL", where)
+            assert status == -signal.SIGKILL, f"{where}: {said}"
+            assert (machine.site.current / "app.py").exists(), where
+            assert "did not end" in machine.run("status", str(machine.site.root)).stderr, where
+            recovered = machine.install(old)
+            assert recovered.returncode == 0, f"{where}: {recovered.stderr}"
+            assert "already live" in recovered.stderr, where
+            assert os.readlink(machine.site.current) == "old", where
+            assert machine.leftovers() == [], where
+            assert machine.get() == "old", where
+            await_(f"one slot asleep: {where}", lambda: asleep(machine) == 1)
+    assert seen.failures == []
+    assert machine.run("status", str(machine.site.root)).returncode == 0
+    # What a killed run had unpacked is whole, and used.
+    again = machine.install(machine.build(f"{MOMENTS.index('started:check')}"))
+    assert again.returncode == 0, again.stderr
+    assert "reuse the release" in again.stderr
+
+
+def test_a_killed_unpack_is_swept_and_the_repeat_succeeds(machine: Machine) -> None:
+    machine.start_supervisord()
+    path = machine.build("1", files={"big.bin": "x" * 5_000_000})
+    status, said = interrupted(machine, path, "SIGKILL", "progress")
+    assert status == -signal.SIGKILL, said
+    assert machine.leftovers() != [], "it was killed too late or too early"
+    repeated = machine.install(path)
+    assert repeated.returncode == 0, repeated.stderr
+    assert "cleaned up after the interrupted install of 1" in repeated.stderr
+    assert machine.leftovers() == []
+    assert machine.get() == "1"
+
+
+def test_what_was_tried_ends_with_an_install_that_is_killed(machine: Machine) -> None:
+    """The smoke boot is a server of its own: it must not outlive the one who asked for it."""
+    slow = "import time\ntime.sleep(30)\n"
+    machine.start_supervisord()
+    child = machine.popen("install", str(machine.build("1", files={"app.py": slow})))
+    word = machine.site.running("web", "smoke")
+    await_("the release being tried", word.exists)
+    pid = int(word.read_text().partition('"pid":')[2].partition(",")[0])
+    child.kill()
+    child.communicate()
+    await_(
+        "the end of what was tried",
+        lambda: (
+            not Path(f"/proc/{pid}/cmdline").exists()
+            or b"gunicorn" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ),
+    )
+
+    def gone() -> bool:
+        try:
+            return b"gunicorn" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return True
+
+    await_("the end of what was tried", gone)
