@@ -261,8 +261,6 @@ def for_uv(indexes: Indexes) -> dict[str, str]:
     variables = {
         "UV_NO_PROGRESS": "1",
         "UV_PYTHON_DOWNLOADS": "never",
-        # pip takes the best version of all indexes; uv's default is the first index that has any.
-        "UV_INDEX_STRATEGY": "unsafe-best-match",
         **{
             name: ("," if name == "UV_FIND_LINKS" else " ").join(words)
             for name, words in lists.items()
@@ -270,6 +268,10 @@ def for_uv(indexes: Indexes) -> dict[str, str]:
         },
         **_patience(indexes.pip),
     }
+    if options.extra_index_urls:
+        # pip takes the best version of all indexes; uv's default is the first index that has any.
+        # With one index the default tells more: best-match says "not found" for "unauthorized".
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     if options.index_url:
         variables["UV_DEFAULT_INDEX"] = options.index_url
     if options.pre:

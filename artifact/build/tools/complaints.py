@@ -124,6 +124,7 @@ def _rule(pattern: str, sentence: str, hint: str) -> _Rule:
 
 
 _INDEX = "look at `pip config list`: both toolchains use pip's indexes"
+_NAME = f"correct the name, or check the credentials of the index it is on; {_INDEX}"
 _NO_COMPILER = (
     "it needs the compiler <tool>, which this machine does not have",
     "install <tool> (build-essential on Debian has gcc), or require a version that has a wheel",
@@ -181,7 +182,7 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         r"Because (?P<what>[\w.-]+) was not found in the (?:package registry|provided package)",
         "there is no package <what> on the index",
-        "correct the name; " + _INDEX,
+        _NAME,
     ),
     _rule(
         r"Because there (?:is|are) no versions? of (?P<what>\S+(?:[<>=!~,\d.]+)?) and",
@@ -192,7 +193,7 @@ _RULES: tuple[_Rule, ...] = (
         r"Could not find a version that satisfies the requirement (?P<what>[^\s(]+)[^)]*"
         r"\(from versions: none\)",
         "there is no package <what> on the index",
-        "correct the name; " + _INDEX,
+        _NAME,
     ),
     _rule(
         r"Could not find a version that satisfies the requirement (?P<what>[^\s(]+)",

@@ -45,12 +45,13 @@ class Uv:
         with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
             directory = Path(scratch)
             (directory / "requirements.in").write_text(wanted.requirements)
-            (directory / "constraints.txt").write_text(wanted.constraints)
             (directory / "requirements.lock").write_text(wanted.existing)
-            argv = ["pip", "compile", "requirements.in", "--constraints", "constraints.txt"]
-            argv += ["--output-file", "requirements.lock"]
+            argv = ["pip", "compile", "requirements.in", "--output-file", "requirements.lock"]
+            if wanted.constraints:
+                (directory / "constraints.txt").write_text(wanted.constraints)
+                argv += ["--constraints", "constraints.txt"]
             argv += ["--python", str(wanted.interpreter.path)]
-            argv += ["--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
+            argv += ["--generate-hashes", "--no-header", "--no-annotate"]
             argv += indexes.uv_flags(wanted.indexes.options)
             argv += ["--upgrade"] if wanted.upgrade else []
             for name in wanted.upgrade_names:
@@ -158,7 +159,7 @@ def _without_wheel(
         lines = [f"{pin.name}=={pin.version}\n" for pin in pinned.values()]
         (directory / "requirements.in").write_text("".join(lines))
         argv = ["pip", "compile", "requirements.in", "--output-file", "pylock.toml"]
-        argv += ["--format", "pylock.toml", "--no-deps", "--no-header", "--quiet"]
+        argv += ["--format", "pylock.toml", "--no-deps", "--no-header"]
         argv += ["--python", str(lock.interpreter.path)]
         argv += indexes.uv_flags(lock.indexes.options)
         try:
@@ -202,4 +203,5 @@ def _run(
     argv: Sequence[str], environment: Mapping[str, str], directory: Path, tell: steps.Listener
 ) -> None:
     command = [uv.find_uv_bin(), *argv, "--color", "never"]
-    process.run(command, cwd=directory, env=environment, timeout=_SECONDS, tell=tell)
+    # Without --quiet, which keeps the best hints back; but `pip compile` prints the whole lock.
+    process.run(command, cwd=directory, env=environment, timeout=_SECONDS, capture=True, tell=tell)
