@@ -125,9 +125,8 @@ def link_fault(component: str, path: str, target: str) -> str | None:
     """
     if target.startswith("/"):
         if component == "venv" and _INTERPRETER_LINK.fullmatch(path):
-            inner = target[1:]
-            wrong = _CONTROL.search(target) or _EMPTY_OR_DOTS.search(inner)
-            return "is not a plain path" if wrong else None
+            plain = target.isprintable() and not _EMPTY_OR_DOTS.search(target[1:])
+            return None if plain and len(target) <= PATH_BYTES // 4 else "is not a plain path"
         return "is absolute"
     resolved = resolve(component, path, target)
     if resolved is None:

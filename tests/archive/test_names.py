@@ -5,11 +5,15 @@ from __future__ import annotations
 import os.path
 import unicodedata
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from artifact.archive import tar, toc
 from tests.archive import independent_reader
+
+# No deadline, for a busy machine is no failure; no database, for it would lie in the checkout.
+settings.register_profile("archive", deadline=None, database=None)
+settings.load_profile("archive")
 
 PART = some.sampled_from(["a", "b.c", "..", ".", "", "...", " ", "ü", "virtualenv", "\n", "\x9f"])
 PATH = some.lists(PART, min_size=1, max_size=6).map("/".join)
