@@ -12,14 +12,14 @@ from artifact.archive import tar, toc
 from tests.archive import independent_reader
 
 # No deadline, for a busy machine is no failure; no database, for it would lie in the checkout.
-settings.register_profile("archive", deadline=None, database=None)
-settings.load_profile("archive")
+PATIENT = settings(deadline=None, database=None)
 
 PART = some.sampled_from(["a", "b.c", "..", ".", "", "...", " ", "ü", "virtualenv", "\n", "\x9f"])
 PATH = some.lists(PART, min_size=1, max_size=6).map("/".join)
 CLEAN = some.lists(some.sampled_from(["a", "b", "c.d"]), min_size=1, max_size=4).map("/".join)
 
 
+@PATIENT
 @given(PATH)
 @example("")
 def test_a_path_is_allowed_just_when_each_of_its_parts_is_a_name(path: str) -> None:
@@ -30,6 +30,7 @@ def test_a_path_is_allowed_just_when_each_of_its_parts_is_a_name(path: str) -> N
     assert allowed == (names and printable and parts[0] != "virtualenv")
 
 
+@PATIENT
 @given(CLEAN, PATH)
 @example("a/b/c", "../../x")
 @example("a/b", "../../x")
@@ -41,6 +42,7 @@ def test_a_link_that_is_allowed_stays_inside(path: str, target: str) -> None:
     assert not meant.startswith("/release/virtualenv")
 
 
+@PATIENT
 @given(CLEAN, PATH)
 @example("a", "../virtualenv/b")
 def test_a_link_of_the_environment_stays_inside_whatever_its_name(path: str, target: str) -> None:
@@ -54,6 +56,7 @@ def test_a_link_of_the_environment_stays_inside_whatever_its_name(path: str, tar
 NAME = some.lists(some.text("aä/", min_size=1, max_size=120), max_size=4).map("/".join)
 
 
+@PATIENT
 @given(NAME, NAME, some.booleans(), some.integers(0, tar.LARGEST_FILE))
 @example("ô" * 50 + "/" + "ô" * 50, "", False, 0)
 @example("\U0010ffff" * 38 + "/" + "\U0010ffff" * 25, "\U0010ffff" * 25, False, 8**11 - 1)
