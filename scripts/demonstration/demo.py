@@ -14,15 +14,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import place as places
+import stopping
 from place import BIN, Place, Supervisord, Wrong
+from stopping import Stopped
 
 from artifact.archive import reader
 from artifact.host import servers
@@ -36,10 +37,6 @@ BLUE, PURPLE = "--accent: #2b6cb0", "--accent: #b83280"
 LOAD_BEFORE_SECONDS = 1.0
 LOAD_AFTER_SECONDS = 1.0
 _FAINT, _STRONG, _GOOD, _BAD = "2", "1", "32", "31"
-
-
-class Stopped(BaseException):
-    """SIGINT or SIGTERM."""
 
 
 @dataclass(slots=True)
@@ -67,21 +64,24 @@ class Demo:
         """
         if shown:
             print(paint(f"   $ {command}", _FAINT), flush=True)
-        child = subprocess.Popen(
-            ["bash", "-c", command],
-            cwd=self.place.directory,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        child = None
         try:
+            with stopping.later():
+                child = subprocess.Popen(
+                    ["bash", "-c", command],
+                    cwd=self.place.directory,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
             output, _ = child.communicate()
         except Stopped:
             # Asked to stop it takes back what it has begun; cleaning up waits for that.
-            os.killpg(child.pid, signal.SIGTERM)
-            child.communicate(timeout=places.STOP_SECONDS)
+            if child is not None:
+                os.killpg(child.pid, signal.SIGTERM)
+                child.communicate(timeout=places.STOP_SECONDS)
             raise
         if child.returncode != 0:
             raise Wrong(f"`{command}` exited with status {child.returncode}")
@@ -150,7 +150,8 @@ def prepare_server(demo: Demo, artifact: Path) -> None:
         )
         for name, process in manifest.processes.items()
     ]
-    demo.supervisord = places.start_supervisord(demo.place, "\n".join(programs))
+    with stopping.later():
+        demo.supervisord = places.start_supervisord(demo.place, "\n".join(programs))
     site.settings.write_text(f'[supervisor]\nurl = "{demo.supervisord.url}"\n')
     say(f"supervisord (pid {demo.supervisord.pid}) runs {', '.join(manifest.processes)}: idle")
 
@@ -181,21 +182,24 @@ def expect_version(demo: Demo, version: str) -> None:
 def visitors(demo: Demo) -> Iterator[list[dict[str, Any]]]:
     """Let visitors ask for pages during the block; the list then holds what they report."""
     reports: list[dict[str, Any]] = []
-    # In a session of its own, for ^C is for the demo, which ends it.
-    child = subprocess.Popen(
-        [sys.executable, LOAD, demo.url],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    child = None
     try:
+        with stopping.later():
+            # In a session of its own, for ^C is for the demo, which ends it.
+            child = subprocess.Popen(
+                [sys.executable, LOAD, demo.url],
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         yield reports
         child.terminate()
         output, _ = child.communicate(timeout=30)
         reports.append(json.loads(output))
     finally:
-        child.kill()
-        child.wait()
+        if child is not None:
+            child.kill()
+            child.wait()
 
 
 def install_under_load(demo: Demo, artifact: Path, old: str, new: str) -> None:
@@ -302,7 +306,7 @@ def run(found: Place, *, keep: bool) -> None:
         raise
     finally:
         if not leave:
-            with ignoring_signals():
+            with stopping.never():
                 if demo.supervisord is not None:
                     places.stop_supervisord(demo.supervisord)
                 places.clean(found)
@@ -314,22 +318,6 @@ def show_logs(demo: Demo) -> None:
         if log.is_file() and (lines := log.read_text(errors="replace").splitlines()):
             print(f"--- the end of {log.name}", file=sys.stderr)
             print("\n".join(lines[-15:]), file=sys.stderr)
-
-
-@contextmanager
-def ignoring_signals() -> Iterator[None]:
-    """Let nothing interrupt cleaning up."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in stopping()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def stopping() -> Sequence[signal.Signals]:
-    """Return the signals that end the demo."""
-    return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(text: str) -> None:
@@ -353,11 +341,7 @@ def main() -> int:
     choice.add_argument("--stop", action="store_true", help="end one that was left running")
     options = parser.parse_args()
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    for number in stopping():
-        signal.signal(number, stop)
+    stopping.raise_when_asked()
     found = places.place()
     try:
         with places.alone(found):
@@ -369,9 +353,8 @@ def main() -> int:
         print(f"{paint('error:', _BAD)} {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:
-        name = signal.Signals(stopped.args[0]).name
-        print(f"\nstopped by {name}; everything is cleaned up", file=sys.stderr)
-        return 128 + int(stopped.args[0])
+        print(f"\nstopped by {stopped.name}; everything is cleaned up", file=sys.stderr)
+        return stopped.code
     return 0
 
 
