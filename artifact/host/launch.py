@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 
 from artifact import process, variables
-from artifact.errors import ConfigurationError, UsageError
+from artifact.errors import ConfigurationError, Refused, UsageError
 from artifact.host import health, releases, servers, settings, state
 from artifact.host.releases import Release
 from artifact.manifest import Process
@@ -79,6 +79,8 @@ def environment_variables(site: Site, found: Release, user: pwd.struct_passwd) -
         # gunicorn trusts PWD before getcwd(), links included.
         "PWD": str(found.directory),
         "ARTIFACT_VERSION": found.manifest.version,
+        # What is missing is missing on purpose, and root could write it into the release.
+        "PYTHONDONTWRITEBYTECODE": "1",
         **settings.application_variables(site),
     }
 
@@ -129,7 +131,16 @@ def _serve(
     _drop_privileges(user)
     if slot == SMOKE:
         _end_with_parent()
-    process.become(argv, environment)
+    _become(argv, environment)
+
+
+def _become(argv: list[str], environment: dict[str, str]) -> None:
+    try:
+        process.become(argv, environment)
+    except process.ChildFailed as error:
+        raise Refused(
+            str(error), hint=f"can uid {os.geteuid()} enter every directory above it?"
+        ) from error
 
 
 def _process(found: Release, name: str) -> Process:

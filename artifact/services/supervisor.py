@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from artifact import redaction
 from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
 from artifact.site import Site
@@ -24,6 +25,7 @@ SLOTS = 2
 
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_LOG_BYTES = 16384
 # supervisor kills after its stopwaitsecs and only then calls a process stopped.
 _KILL_MARGIN_SECONDS = 15
 
@@ -122,15 +124,15 @@ def stop(url: str, name: str, timeout: float) -> None:
 
 
 def log_tail(url: str, name: str, lines: int = 20) -> tuple[str, ...]:
-    """Return the end of what a process printed; nothing where it has no log."""
+    """Return the end of what a process printed, redacted; nothing where it has no log."""
     try:
         with _connected(url) as server:
-            output = server.supervisor.tailProcessStdoutLog(name, 0, 16384)
-            errors = server.supervisor.tailProcessStderrLog(name, 0, 16384)
+            output = server.supervisor.tailProcessStdoutLog(name, 0, _LOG_BYTES)
+            errors = server.supervisor.tailProcessStderrLog(name, 0, _LOG_BYTES)
     except SupervisorError:
         return ()
     text = "".join(str(part[0]) for part in (output, errors) if isinstance(part, list))
-    return tuple(text.splitlines()[-lines:])
+    return tuple(redaction.redact(text).splitlines()[-lines:])
 
 
 def program_name(name: str, process: str) -> str:
@@ -276,6 +278,8 @@ def _transport(url: str) -> Transport:
 
     class Door(Transport):
         def make_connection(self, host: tuple[str, dict[str, str]] | str) -> Connection:
+            if self._connection[1] is not None:
+                return self._connection[1]
             address, self._extra_headers, _ = self.get_host_info(host)
             connection = Connection(address, timeout=_ANSWER_SECONDS)
             self._connection = host, connection  # what close() closes
