@@ -39,8 +39,7 @@ class Source(Protocol):
         """Return exactly these bytes, from any thread.
 
         Raises:
-            ArtifactRejected: there are fewer.
-            OSError: they cannot be read.
+            ArtifactRejected: there are fewer, or they cannot be read.
         """
 
 
@@ -52,13 +51,16 @@ class FileSource:
     size: int
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Return exactly these bytes."""
-        data = os.pread(self.descriptor, length, offset)
-        while len(data) < length:
-            more = os.pread(self.descriptor, length - len(data), offset + len(data))
-            if not more:
-                raise ArtifactRejected("it became shorter while it was read")
-            data += more
+        """Return exactly these bytes; a disk that cannot read them raises as well."""
+        data = b""
+        try:
+            while len(data) < length:
+                more = os.pread(self.descriptor, length - len(data), offset + len(data))
+                if not more:
+                    raise ArtifactRejected("it became shorter while it was read")
+                data = data + more if data else more
+        except OSError as error:
+            raise ArtifactRejected(f"it cannot be read: {error.strerror}") from error
         return data
 
 
@@ -105,6 +107,8 @@ class Artifact:
             ArtifactRejected: it is not what the manifest says, or breaks a rule.
         """
         with naming(self.name):
+            if name not in {component.name for component in self.manifest.components}:
+                raise ArtifactRejected(f"has no component {name}")
             component = self.manifest.component(name)
             if component.toc.length > layout.LARGEST_TOC:
                 raise ArtifactRejected(f"the contents of {name} are too long")
@@ -152,8 +156,10 @@ def from_source(source: Source, name: str) -> Artifact:
         tail = source.read_range(source.size - length, length)
         footer = _footer(source, tail)
         end = footer.offset + footer.length
-        if end + layout.FOOTER_BYTES != source.size or footer.length > layout.LARGEST_MANIFEST:
+        if end + layout.FOOTER_BYTES != source.size:
             raise ArtifactRejected("its footer does not fit the file")
+        if footer.length > layout.LARGEST_MANIFEST:
+            raise ArtifactRejected(f"its manifest is too long: {footer.length} bytes")
         start = source.size - length
         member = (
             tail[footer.offset - start : end - start]

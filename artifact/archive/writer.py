@@ -263,8 +263,7 @@ def _written_beside(path: Path) -> Iterator[IO[bytes]]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         _remove_abandoned(path)
-        with beside.open("wb", buffering=1 << 20) as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with _opened_locked(beside) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -279,6 +278,16 @@ def _written_beside(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _opened_locked(path: Path) -> IO[bytes]:
+    while True:
+        stream = path.open("wb", buffering=1 << 20)
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return stream
+        # Another run took it for abandoned in the moment before it was locked.
+        stream.close()
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -81,18 +81,11 @@ def test_every_reader_gives_the_same_tree(
         ]
 
 
-@pytest.mark.parametrize(
-    "argv", [["tar", "-tzf"], ["bsdtar", "-tf"], ["busybox", "tar", "-tzf"], ["tar", "--compare"]]
-)
-def test_tar_has_nothing_to_say_about_it(argv: list[str], artifact: Path, tmp_path: Path) -> None:
-    if argv[1] == "--compare":
-        _tar(artifact, tmp_path)
-        argv = ["tar", "-C", str(tmp_path), "--compare", "-zf"]
+@pytest.mark.parametrize("argv", [["tar", "-tzf"], ["bsdtar", "-tf"], ["busybox", "tar", "-tzf"]])
+def test_tar_has_nothing_to_say_about_it(argv: list[str], artifact: Path) -> None:
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    child = subprocess.run([*argv, artifact], capture_output=True, text=True, check=True, env=env)
-    # The owner is nobody's business: GNU tar compares it all the same.
-    said = [line for line in child.stderr.splitlines() if line]
-    assert said == []
+    child = subprocess.run([*argv, artifact], capture_output=True, check=True, env=env)
+    assert child.stderr == b""
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from artifact import steps
 from artifact.archive import format as layout
-from artifact.archive import reader
+from artifact.archive import reader, writer
 from artifact.errors import ArtifactRejected, Refused
 from tests.archive import samples
 from tests.archive.test_packing import no_file_larger_than
@@ -142,6 +142,13 @@ def test_a_link_in_place_of_the_destination_is_not_followed(artifact: Path, tmp_
     with pytest.raises(Refused, match="File exists"):
         _extract(artifact, ["code"], tmp_path / "out")
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_component_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.tgz"
+    writer.write(path, [], samples.describe())
+    with pytest.raises(ArtifactRejected, match=r"a\.tgz: has no component code"):
+        _extract(path, ["code"], tmp_path / "out")
 
 
 def test_a_prefix_that_is_not_there_is_a_mistake(artifact: Path, tmp_path: Path) -> None:
