@@ -139,6 +139,23 @@ def configuration(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in merged.items() if value}
 
 
+def constraint_files(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the constraint files that pip is configured with (`PIP_CONSTRAINT`).
+
+    Raises:
+        UsageError: one is on another machine, or a configuration file is malformed.
+    """
+    found = tuple(configuration(environment).get("constraint", "").split())
+    for path in found:
+        if "://" in path:
+            raise UsageError(
+                f"pip is configured with the constraints {redaction.redact(path)}, "
+                "and what they hold may change unseen",
+                hint="download them, and name the copy: `pip config set global.constraint FILE`",
+            )
+    return found
+
+
 def _files(environment: Mapping[str, str]) -> Iterator[Path]:
     """Yield pip's configuration files, the strongest last."""
     explicit = environment.get("PIP_CONFIG_FILE", "")

@@ -21,7 +21,7 @@ from artifact.build.places import Places
 from artifact.build.requirements import Input
 from artifact.build.wheelhouse import Wheel
 from artifact.config import RequirementsSection
-from artifact.errors import BuildFailed, UsageError
+from artifact.errors import ArtifactError, BuildFailed, UsageError
 
 SCHEMA = 1
 """Raised when the same input would be resolved to something else."""
@@ -150,7 +150,10 @@ def _warn_of_age(job: _Job, lock: Input) -> None:
     path = requirements.source_of_lock(job.project)
     if path is None:
         return
-    asked = requirements.read(job.project, job.section, job.interpreter, [path])
+    try:
+        asked = requirements.read(job.project, job.section, job.interpreter, [path])
+    except ArtifactError:
+        return  # the build does not use that file, whatever is wrong with it
     pinned = {entry.name: entry.version for entry in lock.entries}
     for entry in asked.entries:
         if entry.kind != "index":

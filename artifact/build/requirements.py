@@ -15,7 +15,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from artifact import variables
-from artifact.build import requirement_files, requirement_tables
+from artifact.build import indexes, requirement_files, requirement_tables
 from artifact.build.entries import Entry
 from artifact.build.indexes import Options
 from artifact.build.interpreter import Interpreter
@@ -117,10 +117,25 @@ def read(
         origin=", ".join(_shown(path, project) for path in paths),
         kind="requirements",
         entries=applying(entries, interpreter),
-        constraints=applying((c for part in parts for c in part.constraints), interpreter),
+        constraints=applying(_constraints(project, parts), interpreter),
         options=options,
         pinned=pinned,
     )
+
+
+def _constraints(project: Path, parts: Iterable[Parsed]) -> tuple[Entry, ...]:
+    """Return the constraints of requirement files, and those that pip is configured with."""
+    found = [entry for part in parts for entry in part.constraints]
+    for path in indexes.constraint_files(variables.everything()):
+        configured = requirement_files.parse(project / path, project, variables.everything())
+        found += [*configured.entries, *configured.constraints]
+    for entry in found:
+        if entry.kind != "index":
+            raise UsageError(
+                f"{entry.where}: {entry.written} is a link, and a constraint cannot be one",
+                hint="move the line to a requirements file",
+            )
+    return tuple(found)
 
 
 def _is_lock(paths: Iterable[Path], entries: Iterable[Entry]) -> bool:

@@ -131,6 +131,24 @@ def test_an_index_url_in_a_requirements_file_goes_before_the_configuration(
     assert project.install(locked, tools) == {"ledger": "1.0"}
 
 
+def test_constraints_that_pip_is_configured_with_hold_and_a_change_resolves_again(
+    project: Project, index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for version in ("1.0", "2.0", "3.0"):
+        index.wheel("ledger", version)
+    project.write("requirements.txt", "ledger\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "constraints.txt"))
+    for bound, version in (("ledger<3", "2.0"), ("ledger<2", "1.0")):
+        (tmp_path / "constraints.txt").write_text(bound)
+        assert [pin.version for pin in project.lock().pins] == [version]
+    (tmp_path / "constraints.txt").write_text(f"ledger @ git+https://h/p@{'a' * 40}")
+    with pytest.raises(UsageError, match="a constraint cannot be one"):
+        project.lock()
+    monkeypatch.setenv("PIP_CONSTRAINT", "https://example.com/constraints.txt")
+    with pytest.raises(UsageError, match="may change unseen"):
+        project.lock()
+
+
 @both_tools
 def test_an_index_that_cannot_be_reached_or_refuses_is_told(
     project: Project, index: Index, tools: str, monkeypatch: pytest.MonkeyPatch

@@ -318,6 +318,8 @@ def test_a_lock_older_than_its_source_is_warned_of(project: Project) -> None:
     warnings = [event for event in project.events if isinstance(event, steps.Warned)]
     assert "requirements.in:1 asks for ledger>=2" in warnings[0].text
     assert "artifact lock" in warnings[0].hint
+    project.write("requirements.in", "-e .\n")
+    assert versions(project.lock()) == {"ledger": "1.0"}, "what is not used does no harm"
 
 
 def test_a_site_root_that_cannot_be_written_is_told_with_both_remedies(project: Project) -> None:
