@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import psutil
-
 from artifact import config, files, manifest
-from artifact.archive import signature, writer
+from artifact.archive import writer
 from artifact.archive.writer import Entry, Packed
 from artifact.build import (
     assets,
@@ -270,13 +268,17 @@ class _Building:
             yield Entry(compiled.path, "file", source=compiled.source)
 
     def _write(self) -> str:
-        key = self.request.signing_key
+        sign = None
+        if self.request.signing_key is not None:
+            from artifact.archive import signature
+
+            sign = partial(signature.sign, key=self.request.signing_key)
         self.built.digest = writer.write(
             self._artifact,
             self.built.packed,
             self._describe,
             self.tell,
-            sign=None if key is None else partial(signature.sign, key=key),
+            sign=sign,
         )
         self.built.path = self._artifact
         return f"{self._artifact.stat().st_size:,} bytes, {self.built.digest}"
@@ -332,7 +334,7 @@ def _work_directory(output: Path) -> Iterator[Path]:
     output.mkdir(parents=True, exist_ok=True)
     for left in output.glob(f"{_WORK}*"):
         pid = left.name.removeprefix(_WORK)
-        if not (pid.isdigit() and psutil.pid_exists(int(pid))):
+        if not (pid.isdigit() and _runs(int(pid))):
             files.remove_tree(left)
     work = output / f"{_WORK}{os.getpid()}"
     files.remove_tree(work)
@@ -341,3 +343,13 @@ def _work_directory(output: Path) -> Iterator[Path]:
         yield work
     finally:
         files.remove_tree(work)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
