@@ -111,7 +111,11 @@ class Assets:
             outputs.prune(self.workshop.places)
         merged = {
             output.path: AssetFile(
-                output.path, output.kind, output.mode, output.target, made.directory / output.path
+                output.path,
+                output.kind,
+                output.mode,
+                output.target,
+                Path(f"{made.directory}/{output.path}"),
             )
             for _, made in self.workshop.done
             for output in made.files
@@ -150,6 +154,7 @@ class Assets:
         catalogs = django.messages(self.workshop.snapshot)
 
         def forget_compiled(work: Path) -> None:
+            django.check_msgfmt(self.workshop.variables({})["PATH"])
             # All files of the copy have one time, and Django skips what is not older.
             for name in catalogs:
                 (work / name).with_suffix(".mo").unlink(missing_ok=True)
@@ -162,8 +167,6 @@ class Assets:
             extra=json.dumps(self._ask(section).locale_paths),
             prepare=forget_compiled,
         )
-        if outputs.load(self.workshop.places, self.workshop.digest(task)) is None:
-            django.check_msgfmt(self.workshop.variables(task.variables)["PATH"])
         return self.workshop.produce(task)
 
     def _collect(self, section: DjangoSection) -> str:
@@ -193,6 +196,7 @@ class Assets:
     def _skip(self, skipped: django.Skipped) -> str:
         if skipped.hint:
             self.workshop.tell(steps.Warned(skipped.reason, skipped.hint))
+            return "nothing to do"
         return f"nothing to do, {skipped.reason}"
 
     def _manage(

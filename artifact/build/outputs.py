@@ -60,12 +60,13 @@ def load(places: Places, digest: str) -> Outputs | None:
     try:
         listed = msgspec.json.decode((directory / _LIST).read_bytes(), type=tuple[Output, ...])
         for output in listed:
-            facts = os.lstat(directory / _FILES / output.path)
+            facts = os.lstat(f"{directory}/{_FILES}/{output.path}")
             if output.kind == "file" and facts.st_size != output.size:
                 return None
-        os.utime(directory)  # pruning goes by the last use
     except (OSError, msgspec.MsgspecError):
         return None
+    with contextlib.suppress(OSError):  # another user's, in a cache that is shared
+        os.utime(directory)  # pruning goes by the last use
     return Outputs(directory / _FILES, listed)
 
 

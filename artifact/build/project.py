@@ -36,6 +36,8 @@ _SQLITE = re.compile(
         (?:["']([\w.-]+)["']\s*(?:/|,)\s*)?["']([\w.-]+\.sqlite3?)["']""",
     re.VERBOSE,
 )
+# Wagtail's template: what a server has of its own stands in a module that is not committed.
+_LOCAL = re.compile(r"^\s*from\s+\.local\s+import\s+\*", re.MULTILINE)
 _PLACEHOLDER = "only-for-the-build"
 
 
@@ -209,6 +211,13 @@ class _Look:
             self.missing.append(
                 f"the database {below}{database[2]} in the site's shared/ on the server, "
                 "where all releases find it"
+            )
+        local = _LOCAL.search(text)
+        if local and self.settings and "SECRET_KEY" not in text:
+            package = self.settings.rpartition(".")[0].replace(".", "/")
+            shared.append(f"{below}{package}/local.py")
+            self.missing.append(
+                f"{shared[-1]} with a SECRET_KEY in the site's shared/ on the server"
             )
         if (self.directory / ".env").is_file():
             shared.append(".env")

@@ -244,6 +244,23 @@ def test_the_environment_comes_first_on_path(
     assert content(project.build(project.step("tool"))) == {"dist/out": f"{project.environment} \n"}
 
 
+def test_bytecode_is_no_output(project: Project) -> None:
+    run = "mkdir -p dist/__pycache__; touch dist/__pycache__/x.pyc dist/x.py"
+    tree = project.build(project.step(f"{run}; echo $PYTHONDONTWRITEBYTECODE >dist/asked"))
+    assert content(tree) == {"dist/asked": "1\n", "dist/x.py": ""}
+
+
+def test_a_step_sees_the_time_of_the_source_and_not_of_the_copy(project: Project) -> None:
+    # django-compressor and others make names from the times of files.
+    for path in project.top.rglob("*"):
+        os.utime(path, (1600000000, 1600000000))
+    look = "cat src/app.js; stat -c %Y src/app.js dist/first; echo $SOURCE_DATE_EPOCH"
+    first = project.step("mkdir dist; echo >dist/first", "first", outputs=("dist/**",))
+    second = project.step(f"mkdir times; ({look}) >times/seen", "second", outputs=("times/**",))
+    seen = content(project.build(first, second))["times/seen"]
+    assert seen == "1\n1600000000\n1600000000\n1600000000\n"
+
+
 def test_modes_links_and_hard_links_are_kept_apart(project: Project, tmp_path: Path) -> None:
     store = tmp_path / "store.js"
     store.write_text("shared\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -311,16 +310,3 @@ def test_the_settings_are_those_a_server_runs_with(
     (tmp_path / "shop/wsgi.py").write_text(wsgi)
     (tmp_path / "manage.py").write_text(MANAGE.replace("shop.settings", "shop.settings.dev"))
     assert django.settings_module(tmp_path, section) == chosen
-
-
-def test_the_files_of_an_asset_step_do_not_depend_on_when_it_ran(
-    project: Project, tmp_path: Path, environment: Path
-) -> None:
-    # django-compressor makes names from the times of files unless told otherwise.
-    for path in project.top.rglob("*"):
-        os.utime(path, (1600000000, 1600000000))
-    first = project.build()
-    again = Project(tmp_path / "again", environment)
-    for path in again.top.rglob("*"):
-        os.utime(path, (1600000000, 1600000000))
-    assert again.build().paths == first.paths

@@ -117,7 +117,8 @@ def test_a_wagtail_project_is_understood_as_it_comes(top: Path) -> None:
     loaded = initialised(top)
     assert loaded.django is not None
     assert loaded.django.settings == "mysite.settings.production"
-    assert loaded.install.shared == ("media/", "db.sqlite3")
+    # Production settings without a SECRET_KEY: a server must have them in local.py.
+    assert loaded.install.shared == ("media/", "db.sqlite3", "mysite/settings/local.py")
     assert loaded.processes["web"].command == "gunicorn mysite.wsgi --workers 2"
 
 
