@@ -17,6 +17,9 @@ from packaging.version import InvalidVersion, Version
 from artifact import redaction
 from artifact.errors import UsageError
 
+_PIN = re.compile(
+    r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(==\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?)"
+)
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _NAMED_LINK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@")
 _VERSION_CONTROL = re.compile(r"(git|hg|svn|bzr)\+")
@@ -96,6 +99,9 @@ def parse_entry(
 
 
 def _entry(text: str, raw: str, project: Path, where: str) -> Entry:
+    if pin := _PIN.fullmatch(text):
+        # The most frequent line of a lock; packaging's parser takes 0.3 ms for it.
+        return Entry(canonicalize_name(pin[1]), specifier=pin[2], where=where)
     try:
         if _NAMED_LINK.match(text):
             return _named_link(text, raw, project, where)
