@@ -125,6 +125,23 @@ def test_whatever_a_step_depends_on_makes_it_run_again(project: Project) -> None
     assert len(project.runs) == len(changes) + 2
 
 
+def test_a_file_that_git_lfs_fetched_later_is_a_change(project: Project) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+        subprocess.run(["git", "-C", str(project.top), *identity, *arguments], check=True)
+
+    # As LFS does: whatever lies in the checkout, git's content is the pointer.
+    git("init", "--quiet")
+    git("config", "filter.large.clean", "echo pointer")
+    project.write({".gitattributes": "*.js filter=large\n"})
+    git("add", ".")
+    git("commit", "--quiet", "-m", "x")
+    project.build(project.step())
+    project.write({"src/app.js": "111\n"})
+    assert not source.read(project.top, (), lambda _event: None).source.dirty
+    assert content(project.build(project.step())) == {"dist/app.js": "222\n"}
+
+
 def test_only_its_inputs_make_a_step_run_again(project: Project) -> None:
     step = project.step(inputs=("src/**/*.js",))
     project.build(step)
