@@ -314,7 +314,7 @@ def run(found: Place, *, keep: bool) -> None:
 
 def show_logs(demo: Demo) -> None:
     """Print the end of every log before it is cleaned away."""
-    for log in sorted(demo.place.logs.glob("*")):
+    for log in sorted(demo.place.logs.glob("*.log")):
         if log.is_file() and (lines := log.read_text(errors="replace").splitlines()):
             print(f"--- the end of {log.name}", file=sys.stderr)
             print("\n".join(lines[-15:]), file=sys.stderr)

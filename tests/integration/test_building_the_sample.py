@@ -130,6 +130,15 @@ def test_the_environment_runs_where_it_was_compiled(accounting: Built) -> None:
     assert said.stdout.startswith(str(python.parents[1]))
 
 
+@pytest.mark.parametrize("command", ["test", "makemigrations --check --dry-run"])
+def test_the_sample_is_a_sound_project(
+    command: str, accounting: Built, check_out: Callable[[str], Checkout]
+) -> None:
+    key = inspect(accounting.path)["environment"]["key"]
+    python = accounting.checkout.root / "virtualenv" / key / "bin" / "python"
+    run([python, "manage.py", *command.split()], cwd=check_out("sound").path)
+
+
 def test_the_checkout_stays_clean(accounting: Built) -> None:
     checkout = accounting.checkout
     assert checkout.git("status", "--porcelain", "--ignored", "--untracked-files=all") == ""
