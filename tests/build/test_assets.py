@@ -138,6 +138,7 @@ def test_a_file_that_git_lfs_fetched_later_is_a_change(project: Project) -> None
     git("commit", "--quiet", "-m", "x")
     project.build(project.step())
     project.write({"src/app.js": "111\n"})
+    git("add", ".")
     assert not source.read(project.top, (), lambda _event: None).source.dirty
     assert content(project.build(project.step())) == {"dist/app.js": "222\n"}
 
