@@ -14,6 +14,16 @@ from tests.build.sites import Bench
 from tests.conftest import Built
 
 MIGRATION = "from django.db import migrations\n\nclass Migration(migrations.Migration):\n    pass\n"
+SEVERAL = """\
+class A(AppConfig):
+    name = 'shop'
+    label = 'a'
+
+class B(AppConfig):
+    name = 'shop'
+    label = 'b'
+    default = True
+"""
 PACKAGE = {"shop/__init__.py": "", "shop/migrations/__init__.py": ""}
 
 
@@ -58,11 +68,7 @@ def test_the_migrations_of_other_tools_and_templates_of_them_are_none(tmp_path: 
         ("class Shop(AppConfig):\n    name = 'shop'\n", "shop"),
         ("class Shop(AppConfig):\n    name: str = 'shop'\n    label: str = 'store'\n", "store"),
         ("class Other(AppConfig):\n    name = 'shop.till'\n    label = 'till'\n", "shop"),
-        (  # the default one of several
-            "class A(AppConfig):\n    name = 'shop'\n    label = 'a'\n\nclass B(AppConfig):\n"
-            "    name = 'shop'\n    label = 'b'\n    default = True\n",
-            "b",
-        ),
+        (SEVERAL, "b"),
         ("{{ not python }}", "shop"),
     ],
 )
