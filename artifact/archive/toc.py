@@ -124,7 +124,7 @@ def link_fault(component: str, path: str, target: str) -> str | None:
     is for the caller to compare (`interpreter_fault`).
     """
     if target.startswith("/"):
-        if component == "venv" and _INTERPRETER_LINK.fullmatch(path):
+        if _INTERPRETER_LINK.fullmatch(path):
             plain = target.isprintable() and not _EMPTY_OR_DOTS.search(target[1:])
             return None if plain and len(target) <= PATH_BYTES // 4 else "is not a plain path"
         return "is absolute"

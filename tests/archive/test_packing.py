@@ -52,6 +52,14 @@ def test_only_the_tree_is_its_identity(tmp_path: Path) -> None:
     assert changed.tree != one.tree
 
 
+@pytest.mark.parametrize("level", [1, 9, 12])
+def test_every_level_can_be_read(level: int, tmp_path: Path) -> None:
+    packed = samples.pack(samples.CODE, tmp_path / "code", level=level)
+    writer.write(tmp_path / "a.tgz", [packed], samples.describe())
+    with reader.open_artifact(tmp_path / "a.tgz") as artifact:
+        reader.verify(artifact)
+
+
 def test_modes_owners_and_times_of_the_sources_do_not_show(tmp_path: Path) -> None:
     source = _file(tmp_path / "source", b"content")
     one = _pack([Entry("a", "file", 0o600, source=source)], tmp_path / "1")

@@ -170,19 +170,36 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".removing*"))
 
 
-def test_too_few_descriptors_are_refused_and_few_are_enough(tmp_path: Path) -> None:
+def test_few_descriptors_are_enough_and_too_few_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tgz"
     samples.build(path, code={f"{'d/' * (n % 50)}{n}/file": b"x" for n in range(400)})
-    _extract(path, ["code"], tmp_path / "out", threads=2)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, before[1]))
     try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 250, before[1]))
+        _extract(path, ["code"], tmp_path / "out", threads=1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 8, before[1]))
         with pytest.raises(Refused, match="Too many open files"):
-            _extract(path, ["code"], tmp_path / "again", threads=2)
+            _extract(path, ["code"], tmp_path / "again", threads=1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("plant", ["link", "file"])
+def test_what_somebody_planted_is_not_written_to(plant: str, tmp_path: Path) -> None:
+    path, out, precious = tmp_path / "a.tgz", tmp_path / "out", tmp_path / "precious"
+    samples.build(path, code={f"{number:03}": bytes(200_000) for number in range(150)})
+    precious.write_text("precious")
+
+    def meanwhile(_event: steps.Event) -> None:  # the first time the last is still to come
+        last = out / "149"
+        if not last.exists():
+            last.symlink_to(precious) if plant == "link" else last.hardlink_to(precious)
+
+    with pytest.raises(Refused, match="File exists"):
+        _extract(path, ["code"], out, threads=1, tell=meanwhile)
+    assert precious.read_text() == "precious"
 
 
 def test_damage_found_late_leaves_nothing_behind(tmp_path: Path) -> None:
