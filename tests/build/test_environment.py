@@ -384,9 +384,10 @@ def test_a_site_inside_the_checkout_may_name_itself(bench: Bench) -> None:
 def test_the_users_own_virtualenv_settings_decide_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = bench.base / "virtualenv.ini"
+    settings = bench.base / "config" / "virtualenv" / "virtualenv.ini"
+    settings.parent.mkdir(parents=True)
     settings.write_text("[virtualenv]\nsystem-site-packages = true\n")
-    monkeypatch.setenv("VIRTUALENV_CONFIG_FILE", str(settings))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(bench.base / "config"))
     monkeypatch.setenv("VIRTUALENV_COPIES", "1")
     made = bench.ensure()
     assert "include-system-site-packages = false" in (made.path / "pyvenv.cfg").read_text()
