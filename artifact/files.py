@@ -190,7 +190,8 @@ def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
         _acquire(descriptor, path, time.monotonic() + wait)
         mine = {"pid": os.getpid(), "who": whoami(), "doing": doing, "since": time.time()}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
+            os.pwrite(descriptor, json.dumps(mine).encode(), 0)
         yield descriptor
         os.ftruncate(descriptor, 0)
     finally:

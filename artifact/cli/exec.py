@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from artifact.errors import Refused
+
 
 @click.command()
 @click.argument("site")
@@ -18,8 +20,15 @@ def command(site: str, name: str, slot: int | None, version: str | None) -> None
     from artifact.host import find, launch
 
     found = find.find(site, maybe_later=True)
-    if version is not None:
-        launch.become_smoke(found, name, version)
-    if slot is not None:
-        launch.become_slot(found, name, slot)
-    launch.become_worker(found, name)
+    try:
+        if version is not None:
+            launch.become_smoke(found, name, version)
+        if slot is not None:
+            launch.become_slot(found, name, slot)
+        launch.become_worker(found, name)
+    except PermissionError as error:
+        raise Refused(
+            f"{error.filename} cannot be used: {error.strerror}",
+            hint="remove user= from supervisor's program and set user in site.toml instead: "
+            "exec changes to that user itself when it has opened what it needs",
+        ) from error

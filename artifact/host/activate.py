@@ -52,6 +52,8 @@ class Switch:
     old: Side
     new: Side
     tell: steps.Listener
+    begun: bool = False
+    """Something live may have changed by now."""
     restarted: set[str] = field(default_factory=set)
     """Processes without slots that may be running the new release by now."""
 
@@ -62,6 +64,9 @@ class Switch:
             ReleaseFailed: the new release does not serve.
             SupervisorError: supervisor does not do what it is told.
         """
+        if self.restart != "none" and self.new.processes:
+            supervisor.members(self.url)  # whether it answers, before it has to
+        self.begun = True
         for name in self._slotted(self.new):
             self._bring_up(self.new, name)
         files.point(self.site.current, self.new.version)
@@ -78,6 +83,8 @@ class Switch:
 
     def back(self) -> None:
         """Make the old release live again, however far `go` came; does no more than it must."""
+        if not self.begun:
+            return
         for name in self._slotted(self.old):
             self._bring_up(self.old, name, believe=True)
         if self.old.version:

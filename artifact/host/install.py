@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +45,6 @@ class Outcome:
     """Empty where it is live already."""
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far the run is: what an undo must know."""
-
-    keep: bool = False
-    """The release stays, for a person to look into it, or because it may be running."""
-    switching: bool = False
-    """From here on the old release may not be live."""
-
-
 def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
     """Say what an install would do, and what stands in its way; changes nothing.
 
@@ -67,7 +57,12 @@ def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
         if facts.already_live and not status.look(facts.site).problems:
             return Outcome(facts, ()), []
         problems = preflight.problems(facts, artifact_command=wishes.command)
-        return Outcome(facts, _steps(facts, wishes, steps.nobody, None, _Progress())), problems
+        switch = _switch(facts, steps.nobody)
+        planned = (
+            *_unpacking(facts, steps.nobody, None),
+            *_switching(facts, wishes, switch, steps.nobody, None),
+        )
+        return Outcome(facts, planned), problems
 
 
 def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
@@ -115,36 +110,50 @@ def _make_private(site: Site) -> None:
 
 
 def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
-    record = journal.begin(
-        facts.site.journal,
-        command="install",
-        version=facts.manifest.version,
-        digest=facts.artifact.digest,
-        previous=facts.live,
-    )
+    try:
+        record = journal.begin(
+            facts.site.journal,
+            command="install",
+            version=facts.manifest.version,
+            digest=facts.artifact.digest,
+            previous=facts.live,
+        )
+    except OSError as error:
+        raise Refused(
+            f"the journal {facts.site.journal} cannot be written: {error.strerror}",
+            hint=f"`df -h {facts.site.root}` shows what is free",
+        ) from error
     listener = steps.everybody(record.hear, tell)
     with _recorded(record):
         _preflight(facts, wishes, listener)
-        progress = _Progress()
-        with _in_words(facts, progress):
-            todo = _steps(facts, wishes, listener, record, progress)
-            steps.run(todo, listener)
-    return Outcome(facts, todo)
+        switch = _switch(facts, listener)
+        unpacking = tuple(_unpacking(facts, listener, record))
+        switching = tuple(_switching(facts, wishes, switch, listener, record))
+        with _in_words(facts, switch):
+            steps.run(unpacking, listener)
+            # Not one loop: a release that fails from here on stays, for a person to look into it.
+            steps.run(switching, listener)
+    return Outcome(facts, (*unpacking, *switching))
 
 
 @contextmanager
 def _recorded(record: Journal) -> Iterator[None]:
-    """Write down how the block ended, whatever it was; a crash leaves the run open."""
+    """Write down how the block ended; a crash leaves the run open, and so does a full disk.
+
+    Nor is one over whose undoing failed: the next command tries again to go back.
+    """
     try:
         yield
     except RollbackFailed as error:
-        record.hear(steps.Warned(error.message))
-        raise  # not over: the next command tries to go back again
+        with suppress(OSError):
+            record.hear(steps.Warned(error.message))
+        raise
     except ArtifactError as error:
-        record.over(error.code, error.message)
+        with suppress(OSError):
+            record.over(error.code, error.message)
         raise
     except Stopped as stop:
-        with signals.ignored():
+        with signals.ignored(), suppress(OSError):
             record.over(stop.code, f"stopped by {stop.name}")
         raise
     record.over(0, "done")
@@ -165,24 +174,8 @@ def _preflight(facts: Facts, wishes: Wishes, tell: steps.Listener) -> None:
     )
 
 
-def _steps(
-    facts: Facts,
-    wishes: Wishes,
-    tell: steps.Listener,
-    record: Journal | None,
-    progress: _Progress,
-) -> tuple[Step, ...]:
-    """Write the plan; without a journal it is only for reading."""
-    return (
-        *_unpacking(facts, tell, record, progress),
-        _checking(facts, tell, record, progress),
-        *_switching(facts, wishes, tell, record, progress),
-    )
-
-
-def _unpacking(
-    facts: Facts, tell: steps.Listener, record: Journal | None, progress: _Progress
-) -> Iterator[Step]:
+def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> Iterator[Step]:
+    """Plan what brings the release here; from its end on it stays, whatever becomes of it."""
     site, manifest, artifact = facts.site, facts.manifest, facts.artifact
     environment = site.environment(manifest.environment.key)
     release = site.release(manifest.version)
@@ -208,7 +201,7 @@ def _unpacking(
             "unpack-environment",
             f"unpack the environment {environment}",
             unpack_environment,
-            lambda: None if progress.keep else unpack.remove(site, environment),
+            lambda: unpack.remove(site, environment),
         )
     else:
         yield Step("reuse-environment", f"reuse the environment {environment}", lambda: "the same")
@@ -217,55 +210,35 @@ def _unpacking(
             "unpack-release",
             f"unpack {manifest.reference} to {release}",
             unpack_release,
-            lambda: None if progress.keep else unpack.remove(site, release),
+            lambda: unpack.remove(site, release),
         )
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda: "the same")
 
 
-def _checking(
-    facts: Facts, tell: steps.Listener, record: Journal | None, progress: _Progress
-) -> Step:
-    def do() -> str:
-        try:
-            note = check.check(facts.site, facts.manifest, tell)
-        except Refused as error:
-            progress.keep = True
-            _said(record).release(facts.manifest.version, "failed", reason=error.message)
-            raise
-        _said(record).release(facts.manifest.version, "checked")
-        return note
-
-    return Step("check", f"try {facts.manifest.reference} on a private socket", do)
-
-
 def _switching(
-    facts: Facts,
-    wishes: Wishes,
-    tell: steps.Listener,
-    record: Journal | None,
-    progress: _Progress,
+    facts: Facts, wishes: Wishes, switch: Switch, tell: steps.Listener, record: Journal | None
 ) -> Iterator[Step]:
     site, version = facts.site, facts.manifest.version
-    switch = Switch(
-        site=site,
-        name=facts.manifest.name,
-        url=facts.settings.supervisor.url,
-        restart=facts.install.restart,
-        old=_old_side(facts, tell),
-        new=activate.Side(version, facts.manifest),
-        tell=tell,
-    )
+
+    def try_it() -> str:
+        try:
+            note = check.check(site, facts.manifest, tell)
+        except Refused as error:
+            _said(record).release(version, "failed", reason=error.message)
+            raise
+        _said(record).release(version, "checked")
+        return note
 
     def go() -> str:
-        progress.keep = progress.switching = True
         note = switch.go()
         _said(record).release(version, "live")
         return note
 
     def back() -> None:
         switch.back()
-        _said(record).release(version, "rolled-back", reason="its install did not end well")
+        if switch.begun:
+            _said(record).release(version, "rolled-back", reason="its install did not end well")
 
     def finish() -> None:
         with signals.ignored():
@@ -274,11 +247,24 @@ def _switching(
                 files.point(site.previous, facts.live)
 
     was = f" (was {facts.live})" if facts.live else ""
+    yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
     yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
-    watched = f"watch {version} for {wishes.probation:g} s"
     if facts.managed:
+        watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: switch.watch(wishes.probation))
     yield Step("finish", f"call {version} good", finish)
+
+
+def _switch(facts: Facts, tell: steps.Listener) -> Switch:
+    return Switch(
+        site=facts.site,
+        name=facts.manifest.name,
+        url=facts.settings.supervisor.url,
+        restart=facts.install.restart,
+        old=_old_side(facts, tell),
+        new=activate.Side(facts.manifest.version, facts.manifest),
+        tell=tell,
+    )
 
 
 def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
@@ -291,14 +277,14 @@ def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
 
 
 @contextmanager
-def _in_words(facts: Facts, progress: _Progress) -> Iterator[None]:
+def _in_words(facts: Facts, switch: Switch) -> Iterator[None]:
     """Say what a failure of the run means; the steps have been undone when it gets here."""
     try:
         yield
     except (OSError, SupervisorError, ReleaseFailed) as error:
         hint: str = getattr(error, "hint", "")
         output: tuple[str, ...] = getattr(error, "output", ())
-        if not progress.switching:
+        if not switch.begun:
             raise Refused(f"{error}; nothing live has changed", hint=hint, output=output) from error
         again = f"{facts.live} is live again" if facts.live else "nothing was live before"
         raise ReleaseFailed(f"{error}; {again}", hint=hint, output=output) from error

@@ -33,8 +33,13 @@ def missing_files(site: Site, shared: Sequence[str]) -> list[Path]:
     ]
 
 
-def link(site: Site, release: Path, key: str, shared: Sequence[str]) -> list[str]:
+def link(
+    site: Site, release: Path, key: str, shared: Sequence[str], owner: tuple[int, int]
+) -> list[str]:
     """Put the links into a release that is not at its final place yet.
+
+    Args:
+        owner: user and group that shared directories are made for.
 
     Returns:
         The paths in the artifact that a link took the place of.
@@ -43,7 +48,7 @@ def link(site: Site, release: Path, key: str, shared: Sequence[str]) -> list[str
     replaced = []
     for path, directory in shared_paths(shared):
         if directory:
-            (site.shared / path).mkdir(parents=True, exist_ok=True)
+            _make_for(owner, site.shared, path)
         at = release / path
         if os.path.lexists(at):
             replaced.append(path)
@@ -52,3 +57,12 @@ def link(site: Site, release: Path, key: str, shared: Sequence[str]) -> list[str
         # releases/VERSION/a/b -> three up is the site
         at.symlink_to("../" * (path.count("/") + 2) + f"shared/{path}")
     return replaced
+
+
+def _make_for(owner: tuple[int, int], shared: Path, path: str) -> None:
+    at = shared
+    for name in path.split("/"):
+        at /= name
+        if not at.is_dir():
+            at.mkdir(mode=0o755)
+            os.chown(at, *owner)

@@ -75,6 +75,7 @@ def _take_back(site: Site, run: Run, tell: steps.Listener) -> None:
             old=old,
             new=new,
             tell=tell,
+            begun=True,
             restarted=set(new.processes),
         ).back()
     except (ArtifactError, SupervisorError, OSError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from artifact.archive import reader
 from artifact.archive.opening import toc_content
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
-from artifact.host import links, tree
+from artifact.host import launch, links, tree
 from artifact.site import Site
 
 ENVIRONMENT = "venv"
@@ -61,7 +60,9 @@ def unpack_release(
     for component in artifact.manifest.components:
         content = toc_content(artifact.read(component.toc.offset, component.toc.length), component)
         files.write(private / f"{component.name}.toc", content)
-    replaced = links.link(site, staged, artifact.manifest.environment.key, shared)
+    user = launch.user_of(site)
+    key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
+    replaced = links.link(site, staged, key, shared, owner)
     for path in replaced:
         tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
     files.make_read_only(staged)
@@ -105,7 +106,6 @@ def _publish(staged: Path, final: Path) -> None:
 
 
 def _movable(path: Path, move: Callable[[], object]) -> None:
-    """Move a directory that nobody may write to: the kernel asks for that right, not for root."""
-    if os.geteuid() != 0:
-        path.chmod(0o755)
+    """Move a directory that nobody may write to: the kernel asks for that right in it."""
+    path.chmod(0o755)
     move()

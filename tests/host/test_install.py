@@ -6,7 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 
 from artifact import files, journal
 from artifact.manifest import Install, Process, Python
-from tests.host.machine import Machine, await_, load
+from tests.host.machine import ARTIFACT, Machine, await_, load
 
 
 def links(machine: Machine) -> tuple[str, str]:
@@ -24,13 +27,16 @@ def links(machine: Machine) -> tuple[str, str]:
     return target(machine.site.current), target(machine.site.previous)
 
 
+RUNNING = {"web-0.json", "web-1.json"}
+
+
 def snapshot(root: Path) -> dict[str, bytes | str]:
     """Return what is in a tree, but for the journal and the lock."""
     found: dict[str, bytes | str] = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
             found[str(path)] = os.readlink(path)
-        elif path.is_file() and path.name not in {"journal.jsonl", "lock"}:
+        elif path.is_file() and path.name not in {"journal.jsonl", "lock"} | RUNNING:
             found[str(path)] = path.read_bytes()
     return found
 
@@ -184,7 +190,6 @@ def test_a_live_release_whose_processes_died_is_repaired_by_installing_it_again(
     path = machine.build("1337")
     assert machine.install(path).returncode == 0
     supervisor.stop(machine.url, "pages-web:slot_0", 5)
-    assert machine.run("status", str(machine.site.root)).returncode == 5
     assert machine.install(path).returncode == 0
     assert machine.run("status", str(machine.site.root)).returncode == 0
 
@@ -365,26 +370,95 @@ def test_two_at_once_go_one_after_the_other_or_give_up(machine: Machine) -> None
     assert set(links(machine)) == {"1", "2"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+@contextmanager
+def small_disk(machine: Machine, options: str) -> Iterator[None]:
+    """Put the site on a file system of its own."""
+    machine.site.root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(machine.site.root)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    assert mounted.returncode == 0, f"run the tests as root where mounting works: {mounted.stderr}"
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(machine.site.root)], check=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [("size=40m", "MiB are missing"), ("nr_inodes=60", "inodes free")]
 )
 def test_a_disk_that_is_too_small_is_found_before_it_is_filled(
     machine: Machine, options: str, message: str
 ) -> None:
-    machine.site.root.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(machine.site.root)]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.fail("mounting a tmpfs is not allowed here: run the tests in a privileged container")
-    try:
+    with small_disk(machine, options):
         big = {"big.bin": "x" * 20_000_000}
         path = machine.build("1", files=big, install=Install(restart="none"))
         refused = machine.install(path)
         assert refused.returncode == 5
         assert message in refused.stderr
         assert not machine.site.releases.exists()
-    finally:
-        subprocess.run(["umount", str(machine.site.root)], check=True)
+
+
+def test_a_disk_that_is_full_already_is_a_sentence_too(machine: Machine) -> None:
+    path = machine.build("1", install=Install(restart="none"))
+    with small_disk(machine, "size=1m"):
+        with pytest.raises(OSError, match="No space"):
+            (machine.site.root / "filler").write_bytes(b"x" * 2_000_000)
+        refused = machine.install(path)
+        assert refused.returncode == 5, refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_a_disk_that_fills_up_while_unpacking_leaves_nothing_behind(machine: Machine) -> None:
+    """Whatever preflight expected: somebody else writes to the disk as well."""
+    path = machine.build("1", files={"big.bin": "x" * 3_000_000})
+    with small_disk(machine, "size=48m"):
+        filler = machine.site.root / "filler"
+        machine.site.private.mkdir()
+        filler.write_bytes(b"x" * 47_000_000)
+        failed = subprocess.run(
+            [sys.executable, "-c", WITHOUT_PREFLIGHT, str(path)],
+            env=machine.variables(),
+            capture_output=True,
+            text=True,
+        )
+        assert failed.returncode == 5, failed.stderr
+        assert "No space left on device" in failed.stderr
+        assert machine.leftovers() == []
+        assert not list(machine.site.releases.iterdir())
+
+
+# As if the disk had filled up right after it was found large enough.
+WITHOUT_PREFLIGHT = """
+import sys
+from artifact import cli
+from artifact.host import preflight
+preflight.problems = lambda facts, artifact_command: []
+sys.exit(cli.run(["install", sys.argv[1]]))
+"""
+
+
+def test_an_owner_without_roots_powers_installs_and_installs_again(machine: Machine) -> None:
+    """What is read-only is moved and removed by its owner, not by root's right to everything."""
+    first = machine.build("1", install=Install(restart="none"))
+    second = machine.build("2", install=Install(restart="none"))
+
+    def install(path: Path) -> None:
+        powerless = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+        subprocess.run(
+            [*powerless, ARTIFACT, "install", str(path)],
+            env=machine.variables(),
+            capture_output=True,
+            check=True,
+        )
+
+    install(first)
+    install(second)
+    code = machine.site.release("1") / "app.py"
+    code.chmod(0o644)
+    code.write_text("changed")
+    install(first)
+    assert links(machine) == ("1", "2")
+    assert machine.leftovers() == []
 
 
 @pytest.mark.slow

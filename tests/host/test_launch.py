@@ -48,8 +48,11 @@ def is_asleep(child: subprocess.Popen[bytes]) -> bool:
 
 
 def installed(machine: Machine, *versions: str) -> None:
+    # Workers look after their master every half of the timeout.
+    processes = {"web": machine.web("python -m gunicorn app:application --timeout 2")}
     for version in versions:
-        done = machine.install(machine.build(version, install=Install(restart="none")))
+        install = Install(restart="none")
+        done = machine.install(machine.build(version, processes=processes, install=install))
         assert done.returncode == 0, done.stderr
 
 
@@ -110,7 +113,7 @@ def test_a_release_is_leased_as_long_as_anything_of_it_lives(machine: Machine) -
         ).stdout.split()
         child.kill()
         child.wait()
-        # The master is gone; its workers notice within a second, and until then hold the lease.
+        # The master is gone; its workers notice in a while, and until then hold the lease.
         assert leased() or not any(Path(f"/proc/{pid}").exists() for pid in workers)
         await_("the end of the lease", lambda: not leased())
 
