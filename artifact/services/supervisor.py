@@ -277,7 +277,9 @@ def _transport(url: str) -> Transport:
             self.sock.connect(rest.rpartition("@")[2])
 
     class Door(Transport):
-        def make_connection(self, host: tuple[str, dict[str, str]] | str) -> Connection:
+        def make_connection(
+            self, host: tuple[str, dict[str, str]] | str
+        ) -> http.client.HTTPConnection:
             if self._connection[1] is not None:
                 return self._connection[1]
             address, self._extra_headers, _ = self.get_host_info(host)
