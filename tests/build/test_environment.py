@@ -386,7 +386,7 @@ def test_the_users_own_virtualenv_settings_decide_nothing(
 ) -> None:
     settings = bench.base / "config" / "virtualenv" / "virtualenv.ini"
     settings.parent.mkdir(parents=True)
-    settings.write_text("[virtualenv]\nsystem-site-packages = true\n")
+    settings.write_text("[virtualenv]\nsystem_site_packages = true\n")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(bench.base / "config"))
     monkeypatch.setenv("VIRTUALENV_COPIES", "1")
     made = bench.ensure()
