@@ -259,7 +259,7 @@ def _explained(root: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise _full(root, ()) from error
         raise BuildFailed(
-            f"compiling the environment {root} failed: {error.filename}: {error.strerror}",
+            f"compiling the environment {root} failed: {error.filename or root}: {error.strerror}",
             hint="nothing is left of it; correct that and build again",
         ) from error
 

@@ -19,6 +19,7 @@ from artifact.build import environment, marker
 from artifact.build.environment import Environment
 from artifact.config import RequirementsSection
 from artifact.errors import BuildFailed, Locked
+from tests.build.conftest import Machine
 from tests.build.sites import Bench
 
 ROOT = Path(__file__).parents[2]
@@ -107,11 +108,12 @@ def test_nothing_tells_how_and_where_it_was_made(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("tools", ["uv", "pip"])
-def test_two_compiles_of_one_lock_give_equal_trees(bench: Bench, tools: str) -> None:
+def test_two_compiles_of_one_lock_give_equal_trees(
+    bench: Bench, machine: Machine, tools: str
+) -> None:
     bench.section = RequirementsSection(tools=tools)  # type: ignore[arg-type]
-    if tools == "pip":
-        # Its helper environment comes from the index this machine is configured for.
-        os.environ.pop("PIP_NO_INDEX")
+    bench.places.cache.mkdir(exist_ok=True)
+    (bench.places.cache / "helpers").symlink_to(machine.helpers)
     modules = {f"ledger/part{n}.py": f"name = 'value {n}'\ndata = {{'a', 'b'}}\n" for n in range(9)}
     bench.require(
         bench.wheel("ledger", "1.0", {"ledger/__init__.py": "", **modules}),
