@@ -293,7 +293,7 @@ class _Building:
             version=there.version.text,
             sequence=there.version.sequence,
             created=there.snapshot.created,
-            source=there.snapshot.source,
+            source=self._source(),
             built=None if self.request.reproducible else version.built(),
             root=there.config.root,
             python=made.python,
@@ -308,6 +308,14 @@ class _Building:
             django=produced.settings,
             assets=produced.steps,
         )
+
+
+    def _source(self) -> manifest.Source:
+        found = self.observed.snapshot.source
+        if not self.request.reproducible:
+            return found
+        # One commit is checked out under many branch names and from many mirrors.
+        return manifest.Source(revision=found.revision, dirty=found.dirty)
 
 
 def find_lock(observed: Observed, request: Request, tell: Listener) -> lock.Lock:

@@ -70,6 +70,8 @@ def command(*, plan: bool, as_json: bool, tell: steps.Listener, **options: Any) 
     """
     from artifact.build import pipeline
 
+    # Absolute, for whoever gets the path may stand elsewhere.
+    options["output"] = options["output"].resolve()
     request = pipeline.Request(project=Path.cwd(), **options)
     if plan:
         _show_plan(*pipeline.foresee(request, tell), as_json=as_json)

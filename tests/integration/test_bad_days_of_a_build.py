@@ -127,7 +127,6 @@ def test_an_environment_compiled_twice_from_wheels_is_the_same_tree(
         small.variables,
     )
     small.git("clone", "--quiet", str(small.path), str(again.path))
-    again.git("remote", "remove", "origin")  # which the manifest would name
     # As on another machine: the same path, and nothing there yet.
     small.root.rename(small.root.with_name("the-first"))
     second = again.build("--version", "1", "--reproducible").stdout.strip()
