@@ -102,7 +102,3 @@ class Site:
     def running(self, process: str, slot: int | str) -> Path:
         """What a slot said it was about to become: its pid and version."""
         return self.private / "run" / f"{process}-{slot}.json"
-
-    def record(self, key: str) -> Path:
-        """What was verified of an environment; not inside it, for that would change its digest."""
-        return self.private / "environments" / f"{key}.json"

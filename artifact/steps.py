@@ -158,5 +158,5 @@ def _undo(done: Sequence[Step], cause: BaseException, tell: Listener) -> None:
     if failures:
         raise RollbackFailed(
             f"{cause}; and taking it back failed as well: {'; '.join(failures)}",
-            hint="run `artifact status`, repair what it names, then `artifact recover`",
+            hint="run `artifact status`, repair what it names, then run the same command again",
         ) from cause

@@ -14,19 +14,10 @@ from pathlib import Path
 from artifact import config, files, manifest
 from artifact.archive import writer
 from artifact.archive.writer import Entry, Packed
-from artifact.build import (
-    assets,
-    bytecode,
-    environment,
-    interpreter,
-    lock,
-    migrations,
-    places,
-    source,
-    tools,
-    version,
-    wheelhouse,
-)
+from artifact.build import places, source, version
+from artifact.build.assets.plan import Assets, AssetTree
+from artifact.build.environments import bytecode, environment, interpreter, migrations
+from artifact.build.locking import lock, tools, wheelhouse
 from artifact.errors import BuildFailed, UsageError
 from artifact.manifest import Component, Manifest
 from artifact.process import ChildFailed
@@ -83,7 +74,7 @@ class Built:
 
     lock: lock.Lock | None = None
     environment: environment.Environment | None = None
-    assets: assets.AssetTree | None = None
+    assets: AssetTree | None = None
     packed: list[Packed] = field(default_factory=list)
     path: Path | None = None
     digest: str = ""
@@ -179,7 +170,7 @@ class _Building:
         yield Step("environment", "environment", self._make_environment)
         there = self.observed
         made = self._environment
-        produced = assets.Assets(
+        produced = Assets(
             there.snapshot, there.config, made.path, made.key, there.places, self.tell
         )
         yield from produced.plan()
@@ -226,7 +217,7 @@ class _Building:
         self.built.environment = made
         return f"{made.key[:12]} " + ("reused" if made.reused else "compiled")
 
-    def _pack(self, produced: assets.AssetTree) -> str:
+    def _pack(self, produced: AssetTree) -> str:
         there = self.observed
         self.built.assets = produced
         self.built.packed = [
@@ -246,7 +237,7 @@ class _Building:
             tell=self.tell,
         )
 
-    def _code_entries(self, produced: assets.AssetTree) -> Iterator[Entry]:
+    def _code_entries(self, produced: AssetTree) -> Iterator[Entry]:
         """Yield the application's own files and their bytecode, less what asset steps wrote."""
         there = self.observed
         root = str(there.snapshot.root)
@@ -309,7 +300,6 @@ class _Building:
             assets=produced.steps,
         )
 
-
     def _source(self) -> manifest.Source:
         found = self.observed.snapshot.source
         if not self.request.reproducible:
@@ -330,7 +320,7 @@ def find_lock(observed: Observed, request: Request, tell: Listener) -> lock.Lock
     )
 
 
-def _asset_entries(produced: assets.AssetTree) -> Iterator[Entry]:
+def _asset_entries(produced: AssetTree) -> Iterator[Entry]:
     for file in produced.files:
         content = str(file.source) if file.kind == "file" else None
         yield Entry(file.path, file.kind, file.mode, file.target, content)

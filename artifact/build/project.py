@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import manifest
-from artifact.build import django, requirements
+from artifact.build.assets import django
 from artifact.build.example import Table, Value
+from artifact.build.locking import requirements
 from artifact.config import DjangoSection, RequirementsSection, read_toml
 from artifact.errors import ArtifactError
 

@@ -12,8 +12,8 @@ from artifact import steps
 from artifact.cli import terminal
 
 if TYPE_CHECKING:
-    from artifact.build.environment import Found
-    from artifact.build.lock import Lock
+    from artifact.build.environments.environment import Found
+    from artifact.build.locking.lock import Lock
     from artifact.build.pipeline import Built, Observed
 
 _PATH = click.Path(path_type=Path)

@@ -11,7 +11,7 @@ from artifact import steps
 from artifact.cli import terminal
 
 if TYPE_CHECKING:
-    from artifact.build.lock import Relocked
+    from artifact.build.locking.lock import Relocked
 
 
 @click.command()
@@ -40,7 +40,9 @@ def command(
     a build uses it as it is.
     """
     from artifact import config, files
-    from artifact.build import interpreter, lock, places, requirements
+    from artifact.build import places
+    from artifact.build.environments import interpreter
+    from artifact.build.locking import lock, requirements
 
     project = Path.cwd()
     # The application's name decides nothing here, and a project may not have one yet.

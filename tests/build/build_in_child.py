@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from artifact.build import interpreter
+from artifact.build.environments import interpreter
 from artifact.build.places import Places
 from artifact.errors import ArtifactError
 from tests.build.sites import Bench

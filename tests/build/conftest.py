@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from artifact import process, steps
-from artifact.build import helper, indexes, interpreter, lock, tools
-from artifact.build.interpreter import Interpreter
-from artifact.build.lock import Lock
+from artifact.build.environments import interpreter
+from artifact.build.environments.interpreter import Interpreter
+from artifact.build.locking import helper, indexes, lock, tools
+from artifact.build.locking.lock import Lock
 from artifact.build.places import Places
 from artifact.config import RequirementsSection
 from tests.build.distributions import Index

@@ -12,10 +12,11 @@ from wheel.wheelfile import WheelFile
 
 from artifact import steps
 from artifact.archive.packed import Packed
-from artifact.build import environment, lock, tools
-from artifact.build.environment import Environment, Found
-from artifact.build.interpreter import Interpreter
-from artifact.build.lock import Lock
+from artifact.build.environments import environment
+from artifact.build.environments.environment import Environment, Found
+from artifact.build.environments.interpreter import Interpreter
+from artifact.build.locking import lock, tools
+from artifact.build.locking.lock import Lock
 from artifact.build.places import Places
 from artifact.config import Config, RequirementsSection
 

@@ -30,7 +30,7 @@ def path(value: object) -> str | None:
 
 
 def describe() -> dict[str, Any]:
-    """Return the facts; names as in `artifact.build.django.Facts`."""
+    """Return the facts; names as in `artifact.build.assets.django.Facts`."""
     from django.conf import settings
 
     compress_root = getattr(settings, "COMPRESS_ROOT", None) or settings.STATIC_ROOT

@@ -1,0 +1,1 @@
+"""Asset steps: what they read and write, and how their outputs are kept."""

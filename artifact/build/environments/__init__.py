@@ -1,0 +1,1 @@
+"""The environment: its interpreter, its key, how it is compiled, kept and checked."""

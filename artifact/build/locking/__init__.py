@@ -1,0 +1,1 @@
+"""What a project requires, found, locked once, and had as wheels."""
