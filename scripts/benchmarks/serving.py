@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demonstration import place
-
 from artifact.archive import reader
 from artifact.host import servers
 from artifact.services import supervisor
@@ -20,6 +18,7 @@ from benchmarks import measuring, peers
 from benchmarks.measuring import BenchFailed
 from benchmarks.projects import Project
 from benchmarks.workshop import Workshop, remove
+from demonstration import place
 
 _ANSWER_SECONDS = 30.0
 
