@@ -128,6 +128,17 @@ def test_an_environment_compiled_twice_has_equal_bytes(tmp_path: Path, python: I
     assert digests() == first
 
 
+def test_the_tests_of_packages_stay_sources(tmp_path: Path, python: Interpreter) -> None:
+    root = tmp_path / "environment"
+    paths = ["pandas/tests/test_frame.py", "pandas/testing.py", "tests/at_the_top.py"]
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("found = True\n")
+    bytecode.compile_environment(root, paths, python, steps.nobody)
+    made = {path.relative_to(root).parent.as_posix() for path in root.rglob("*.pyc")}
+    assert made == {"pandas/__pycache__", "tests/__pycache__"}
+
+
 def test_hash_seeds_do_not_reach_the_bytes(
     tmp_path: Path, python: Interpreter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
