@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,17 +93,21 @@ def observe(request: Request, tell: Listener) -> Observed:
     settings = config.load(project, name=request.name, root=request.root)
     caches = places.places(settings.root)
     python = interpreter.find(settings.python.interpreter, caches, project=project)
-    exclude = (*settings.source.exclude, *_our_own(request, settings.name))
-    snapshot = source.read(project, exclude, tell)
+    own = _our_own(request, settings.name)
+    snapshot = source.read(project, settings.source.exclude, tell, own=own)
     return Observed(settings, caches, python, snapshot, version.choose(request.version, snapshot))
 
 
-def _our_own(request: Request, name: str) -> Iterator[str]:
-    """Yield patterns for what builds leave in the project, which no build should pack."""
-    for path, pattern in ((request.output, f"/{name}-*.tgz"), (request.wheelhouse, "/")):
+def _our_own(request: Request, name: str) -> Callable[[str], bool]:
+    """Return what tells the paths that builds leave in the project, which no build should pack."""
+    ends = []
+    places_of_output = ((request.output, f"{name}-", ".tgz"), (request.wheelhouse, "", ""))
+    for path, prefix, suffix in places_of_output:
         with contextlib.suppress(ValueError):
             if path is not None:
-                yield f"/{path.resolve().relative_to(request.project.resolve())}{pattern}"
+                inside = path.resolve().relative_to(request.project.resolve()).as_posix()
+                ends.append((f"{inside}/{prefix}", suffix))
+    return lambda path: any(path.startswith(head) and path.endswith(tail) for head, tail in ends)
 
 
 def foresee(request: Request, tell: Listener) -> tuple[Observed, lock.Lock, environment.Found]:

@@ -85,11 +85,20 @@ class _Found:
     missing: list[str]
 
 
-def read(project: Path, exclude: Sequence[str], tell: Listener) -> Snapshot:
+def read(
+    project: Path,
+    exclude: Sequence[str],
+    tell: Listener,
+    *,
+    own: Callable[[str], bool] = lambda _path: False,
+) -> Snapshot:
     """Return the files that belong to a project; changes nothing.
 
     They are what git tracks, submodules included; without git, all but what never belongs to a
     project. `.artifactignore` and `exclude` (gitignore's syntax) take away from that.
+
+    Args:
+        own: tells the paths that earlier builds wrote into the project; of those nothing is said.
 
     Raises:
         BuildFailed: something cannot be part of an artifact; the hint says what to do about it.
@@ -97,7 +106,7 @@ def read(project: Path, exclude: Sequence[str], tell: Listener) -> Snapshot:
     """
     root = project.resolve()
     try:
-        return _read(root, exclude, tell)
+        return _read(root, _keeper(root, exclude, own), tell)
     except PermissionError as error:
         raise BuildFailed(
             f"{error.filename} cannot be read: {error.strerror}",
@@ -105,14 +114,14 @@ def read(project: Path, exclude: Sequence[str], tell: Listener) -> Snapshot:
         ) from error
 
 
-def _read(root: Path, exclude: Sequence[str], tell: Listener) -> Snapshot:
-    keep = _keeper(root, exclude)
+def _read(root: Path, keep: Callable[[str], bool], tell: Listener) -> Snapshot:
     checkout = git.find(root)
     if checkout is None:
         tell(Said("no git here: taking every file but virtualenvs, caches, databases and .env"))
         found = _Found(list(_walk(root, keep)), [], [], [])
     else:
         found = _tracked(root, "", checkout, keep)
+        found.untracked = [path for path in found.untracked if _is_news(root, path, keep)]
     files = _looked_at(root, found)
     _refuse(files, checkout is not None)
     if checkout is not None:
@@ -150,15 +159,25 @@ def _copy(snapshot: Snapshot, to: Path) -> None:
         os.utime(destination, (snapshot.created, snapshot.created))
 
 
-def _keeper(root: Path, exclude: Sequence[str]) -> Callable[[str], bool]:
+def _keeper(
+    root: Path, exclude: Sequence[str], own: Callable[[str], bool]
+) -> Callable[[str], bool]:
     """Return what tells whether a path stays."""
     ignored: list[str] = []
     if (root / IGNORE_FILE).is_file():
         ignored = (root / IGNORE_FILE).read_text("utf-8", "replace").splitlines()
     if not ignored and not exclude:
-        return lambda _path: True
+        return lambda path: not own(path)
     specification = patterns.ignore([*ignored, *exclude], f"{IGNORE_FILE} or source.exclude")
-    return lambda path: not specification.match_file(path)
+    return lambda path: not own(path) and not specification.match_file(path)
+
+
+def _is_news(root: Path, untracked: str, keep: Callable[[str], bool]) -> bool:
+    """Tell whether somebody may miss what git does not track; it names whole directories."""
+    if not untracked.endswith("/"):
+        return keep(untracked)
+    names = [name for name in os.listdir(root / untracked) if not name.startswith(_WORK_OF_BUILDS)]
+    return any(keep(f"{untracked}{name}") for name in names)
 
 
 def _tracked(root: Path, below: str, checkout: git.Checkout, keep: Callable[[str], bool]) -> _Found:

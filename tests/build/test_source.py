@@ -412,3 +412,18 @@ def _seconds(top: Path) -> float:
     began = time.perf_counter()
     read(top)
     return time.perf_counter() - began
+
+
+def test_nothing_is_said_of_what_earlier_builds_left(repository: Path) -> None:
+    def own(path: str) -> bool:
+        return path.startswith("dist/shop-") and path.endswith(".tgz")
+
+    def told() -> list[str]:
+        events: list[Event] = []
+        source.read(repository, ["/scratch/"], events.append, own=own)
+        return [event.text for event in events if isinstance(event, Said)]
+
+    written(repository, {"dist/shop-1.tgz": "", "dist/.artifact-build-7/x": "", "scratch/a": ""})
+    assert told() == []
+    written(repository, {"dist/notes.txt": "", "todo.txt": ""})
+    assert told() == ["not tracked by git, so not in the artifact: dist/, todo.txt"]
