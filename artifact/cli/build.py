@@ -149,7 +149,11 @@ def _document(built: Built, seconds: float, timed: list[steps.Ended]) -> dict[st
 
 def _show_plan(observed: Observed, locked: Lock, found: Found, *, as_json: bool) -> None:
     """Print what a build would do, from what was observed."""
+    from artifact.build.assets import plan as assets
+
     reasons = list(found.reasons)
+    packages = frozenset(pin.name for pin in locked.pins)
+    asset_steps = assets.foreseen(observed.config, observed.snapshot, packages)
     if as_json:
         terminal.document(
             "build",
@@ -166,10 +170,11 @@ def _show_plan(observed: Observed, locked: Lock, found: Found, *, as_json: bool)
                     "reasons": reasons,
                 },
                 "files": len(observed.snapshot.files),
-                "assets": [step.name for step in observed.config.assets],
+                "assets": list(asset_steps),
             },
         )
         return
+    declared = {step.name: step.run for step in observed.config.assets}
     environment = f"reuse {found.path}" if found.reusable else f"compile {found.path}"
     rows = [
         ("version", f"{observed.version.text}, from {observed.version.origin}"),
@@ -178,7 +183,7 @@ def _show_plan(observed: Observed, locked: Lock, found: Found, *, as_json: bool)
         ("environment", environment),
         *(("", f"because: {reason}") for reason in reasons),
         ("code", f"{len(observed.snapshot.files)} files"),
-        *(("assets", f"{step.name}: {step.run}") for step in observed.config.assets),
+        *(("assets", f"{name}: {declared.get(name, 'by manage.py')}") for name in asset_steps),
         ("artifact", f"{observed.reference}.tgz"),
     ]
     for line in terminal.table(rows):

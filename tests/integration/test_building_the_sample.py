@@ -63,6 +63,17 @@ def test_stdout_is_the_path_and_nothing_else(accounting: Built) -> None:
     assert accounting.path.name == "accounting-1337.tgz"
 
 
+def test_the_plan_says_what_would_be_done_and_does_nothing(
+    check_out: Callable[[str], Checkout],
+) -> None:
+    checkout = check_out("plan")
+    planned = checkout.build("--version", "1700", "--plan", "--json")
+    document = json.loads(planned.stdout)
+    assert document["assets"] == ["compilemessages", "collectstatic", "compress"]
+    assert document["environment"]["reused"]
+    assert not checkout.output.exists()
+
+
 def test_the_end_says_what_cost_what(accounting: Built) -> None:
     for word in ("environment", "venv", "assets", "code"):
         assert word in accounting.stderr

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,36 @@ class AssetTree:
         return frozenset(file.path for file in self.files)
 
 
+def foreseen(config: Config, snapshot: Snapshot, packages: Container[str]) -> tuple[str, ...]:
+    """Return the steps that may have to run, before there is an environment to look into.
+
+    Args:
+        packages: normalised names of what the requirements ask for.
+    """
+    section = config.django if "django" in packages else None
+    compresses = section is not None and (
+        "django-compressor" in packages if section.compress == "auto" else section.compress
+    )
+    return tuple(_names(section, config.assets, snapshot, compresses=compresses))
+
+
+def _names(
+    section: DjangoSection | None,
+    declared: Iterable[AssetSection],
+    snapshot: Snapshot,
+    *,
+    compresses: bool,
+) -> Iterator[str]:
+    """Yield the steps in their order; why it is this one stands at the top."""
+    if section and django.compiles_messages(section, snapshot):
+        yield "compilemessages"
+    yield from (step.name for step in declared)
+    if section and section.collectstatic:
+        yield "collectstatic"
+    if section and compresses:
+        yield "compress"
+
+
 class Assets:
     """The asset steps of one build; its `tree` is whole once the steps of its `plan` have run."""
 
@@ -85,25 +115,20 @@ class Assets:
 
     def plan(self) -> tuple[steps.Step, ...]:
         """Return a step for everything that may have to run; each reuses what it can."""
-        planned: list[steps.Step] = []
         section = self.section
-        if section and django.compiles_messages(section, self.workshop.snapshot):
-            planned.append(
-                _step("compilemessages", "compile translations", lambda: self._compile(section))
-            )
-        planned += [
-            _step(declared.name, f"run asset step {declared.name}", partial(self._run, declared))
+        known: dict[str, tuple[str, Callable[[], str]]] = {
+            declared.name: (f"run asset step {declared.name}", partial(self._run, declared))
             for declared in self.declared
-        ]
-        if section and section.collectstatic:
-            planned.append(
-                _step("collectstatic", "collect static files", lambda: self._collect(section))
-            )
-        if section and self._may_compress(section):
-            planned.append(
-                _step("compress", "compress static files", lambda: self._compress(section))
-            )
-        return tuple(planned)
+        }
+        if section:
+            known |= {
+                "compilemessages": ("compile translations", partial(self._compile, section)),
+                "collectstatic": ("collect static files", partial(self._collect, section)),
+                "compress": ("compress static files", partial(self._compress, section)),
+            }
+        compresses = section is not None and self._may_compress(section)
+        names = _names(section, self.declared, self.workshop.snapshot, compresses=compresses)
+        return tuple(_step(name, *known[name]) for name in names)
 
     def tree(self) -> AssetTree:
         """Return what the steps wrote, and forget what no build has used for a month."""
