@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -258,7 +258,7 @@ def same(shop: Workshop) -> Iterator[Figure]:
         )
         before = builder.trees()
         builder.forget_environment()
-        builder.build()
+        replace(builder, place="another-checkout").build()
         yield figures.holds(
             f"equal trees, other checkout, compiled twice ({name})", before == builder.trees()
         )

@@ -11,6 +11,7 @@ from benchmarks import measuring, peers
 from benchmarks.projects import Project
 from benchmarks.workshop import Workshop, remove
 
+_NAME = "artifact"
 _DRIVERS = Path(__file__).parent / "drivers"
 # What a build keeps in the cache beside downloaded and built wheels.
 _NOT_PACKAGES = ("assets", "bytecode", "interpreters")
@@ -23,15 +24,16 @@ class Builder:
     shop: Workshop
     project: Project
     cache: Path
-    purpose: str = "artifact"
+    place: str = _NAME
+    """Names the directory of the checkout."""
 
     @property
     def root(self) -> Path:
-        return self.shop.path(self.purpose, self.project.name, "site")
+        return self.shop.path(_NAME, self.project.name, "site")
 
     @property
     def output(self) -> Path:
-        return self.shop.path(self.purpose, self.project.name, "dist", "x").parent
+        return self.shop.path(_NAME, self.project.name, "dist", "x").parent
 
     @property
     def artifact(self) -> Path:
@@ -47,7 +49,7 @@ class Builder:
 
     def checkout(self) -> Path:
         self.artifact.unlink(missing_ok=True)
-        return peers.checkout(self.shop, self.project, self.purpose)
+        return peers.checkout(self.shop, self.project, self.place)
 
     def build(self, *options: str) -> float:
         """Return the seconds of one build; the checkout it starts from is not part of it."""
