@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from artifact import variables
@@ -19,6 +21,7 @@ from artifact.errors import Locked
 
 _COPY_BYTES = 1 << 30
 _POLL_SECONDS = 0.1
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
@@ -126,6 +129,55 @@ def _remove(directory: Path) -> None:
         else:
             os.unlink(entry.path)
     directory.rmdir()
+
+
+@contextmanager
+def scratch(above: Path | None = None, *, prefix: str = "artifact-scratch-") -> Iterator[Path]:
+    """Make a directory for the block, after removing those that killed runs left.
+
+    Whoever works in one holds a lock on it, which ends with the process: a number of a process
+    would say nothing to a container that shares the directory.
+
+    Args:
+        above: where; for temporary files when left out.
+        prefix: nobody else's names may begin so.
+    """
+    # Imported late: it draws in `random`, which costs `artifact status` 5 ms.
+    import tempfile
+
+    above = above or Path(tempfile.gettempdir())
+    for left in above.glob(f"{glob.escape(prefix)}*"):
+        _remove_abandoned(left)
+    path, descriptor = _claimed(partial(tempfile.mkdtemp, prefix=prefix, dir=above))
+    try:
+        yield path
+    finally:
+        _remove(path)
+        os.close(descriptor)
+
+
+def _claimed(make: Callable[[], str]) -> tuple[Path, int]:
+    while True:
+        path = Path(make())
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(path, _DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return path, descriptor
+            os.close(descriptor)
+        # Another run took it for abandoned in the moment before it was locked.
+
+
+def _remove_abandoned(path: Path) -> None:
+    # Not ours, or in use: both are left alone.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, _DIRECTORY)
+        try:
+            if os.fstat(descriptor).st_uid == os.geteuid():
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path)
+        finally:
+            os.close(descriptor)
 
 
 def make_read_only(root: Path) -> None:

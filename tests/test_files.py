@@ -139,3 +139,35 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
         threading.Timer(0.3, holder.stdin.close).start()
         with files.locked(path, doing="waiting", wait=30):
             assert holder.wait(timeout=10) == 0
+
+
+_DIES_IN_ONE = """
+import sys, pathlib
+from artifact import files
+with files.scratch(pathlib.Path(sys.argv[1])) as path:
+    (path / "half").mkdir()
+    (path / "half" / "done").write_text("x")
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_scratch_of_a_killed_run_is_removed_by_the_next_and_that_of_a_live_one_is_not(
+    tmp_path: Path,
+) -> None:
+    argv = [sys.executable, "-c", _DIES_IN_ONE, str(tmp_path)]
+    runs = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"there\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    runs[0].kill()
+    runs[0].communicate()
+    foreign = tmp_path / "artifact-of-somebody-else"
+    foreign.mkdir()
+    with files.scratch(tmp_path) as own:
+        assert len(list(tmp_path.iterdir())) == 3, "the live one's, ours, and the foreign one"
+        assert list(own.iterdir()) == []
+    runs[1].communicate()
+    assert runs[1].returncode == 0
+    assert list(tmp_path.iterdir()) == [foreign]

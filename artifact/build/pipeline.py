@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -332,26 +331,7 @@ def _asset_entries(produced: AssetTree) -> Iterator[Entry]:
 
 @contextmanager
 def _work_directory(output: Path) -> Iterator[Path]:
-    """Make a directory beside the artifact for packs, after removing those of killed builds."""
+    """Make a directory beside the artifact for packs: on its file system they need no copy."""
     output.mkdir(parents=True, exist_ok=True)
-    for left in output.glob(f"{_WORK}*"):
-        pid = left.name.removeprefix(_WORK)
-        if not (pid.isdigit() and _runs(int(pid))):
-            files.remove_tree(left)
-    work = output / f"{_WORK}{os.getpid()}"
-    files.remove_tree(work)
-    work.mkdir()
-    try:
+    with files.scratch(output, prefix=_WORK) as work:
         yield work
-    finally:
-        files.remove_tree(work)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

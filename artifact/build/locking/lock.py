@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -306,10 +305,10 @@ def _resolve(
         variables=build_variables(job.section),
     )
     text = tools.named(job.section.tools).resolve(wanted, job.places, job.tell)
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-        path = Path(scratch) / "requirements.lock"
+    with files.scratch() as scratch:
+        path = scratch / "requirements.lock"
         path.write_text(text)
-        parsed = requirement_files.parse(path, Path(scratch), {})
+        parsed = requirement_files.parse(path, scratch, {})
     links = {
         wheels[entry.written].name: replace(entry, name=wheels[entry.written].name)
         for entry in found.entries

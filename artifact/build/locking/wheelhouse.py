@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -99,10 +98,10 @@ def build_link(
             hint="write the hash of the file as it is: `pip hash FILE`",
         )
     place = places.wheelhouse / key(source, interpreter, declared, entry.settings)
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+    with files.scratch() as scratch:
         link, secrets = _without_credentials(entry)
         if entry.kind == "path" and kept_at(place) is None:
-            link = _copy(Path(entry.link), Path(scratch) / "source").as_uri()
+            link = _copy(Path(entry.link), scratch / "source").as_uri()
         line = " ".join([link, *(f'--config-settings "{setting}"' for setting in entry.settings)])
         line += "".join(f" --hash={hash_}" for hash_ in entry.hashes if entry.kind == "url")
         job = Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
@@ -168,12 +167,12 @@ def build_any(
     tell: steps.Listener,
 ) -> Wheel:
     """Build the sdist of a pin, whichever of its hashes that has; raises BuildFailed."""
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+    with files.scratch() as scratch:
         hashes = " ".join(f"--hash={hash_}" for hash_ in pin.hashes)
         line = f"--no-binary {pin.name}\n{pin.name}=={pin.version} {hashes}"
         job = Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
-        run_pip(job, "download", ["--no-deps", "--dest", "sdist"], Path(scratch), places, tell)
-        (found,) = Path(scratch, "sdist").iterdir()
+        run_pip(job, "download", ["--no-deps", "--dest", "sdist"], scratch, places, tell)
+        (found,) = (scratch / "sdist").iterdir()
         hash_ = f"sha256:{digest(found)}"
     return build_sdist(Sdist(pin, hash_), lock, places, declared, tell)
 
@@ -229,9 +228,9 @@ def collect(
     if not wanted:
         return text
     job = Job(text_of(wanted), "", lock.origin, lock.interpreter, lock.indexes, declared)
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
+    with files.scratch() as scratch:
         arguments = ["--no-deps", "--require-hashes", "--dest", str(directory)]
-        run_pip(job, "download", arguments, Path(scratch), places, tell)
+        run_pip(job, "download", arguments, scratch, places, tell)
     pins = {(pin.name, pin.version): pin for pin in lock.pins}
     for path in sorted(directory.iterdir()):
         if path.suffix == ".whl":
@@ -241,8 +240,8 @@ def collect(
         wheel = build_sdist(sdist, lock, places, declared, tell)
         path.unlink()
         (directory / wheel.filename).symlink_to(wheel.path)
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-        return substitute(lock, places, declared, Path(scratch) / "again")
+    with files.scratch() as scratch:
+        return substitute(lock, places, declared, scratch / "again")
 
 
 def write_wheelhouse(
@@ -268,9 +267,8 @@ def write_wheelhouse(
             hint="name a new directory",
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # A crash leaves a dot directory beside; the old wheelhouse is replaced whole.
-    scratch = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
+    # The old wheelhouse is replaced whole.
+    with files.scratch(destination.parent, prefix=f".{destination.name}-artifact-") as scratch:
         wheels = scratch / "wheels"
         text = collect(lock, places, declared, wheels, tell)
         for path in list(wheels.iterdir()):
@@ -282,8 +280,6 @@ def write_wheelhouse(
         (wheels / requirements.LOCK).write_text(text)
         files.remove_tree(destination)
         wheels.rename(destination)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return count
 
 

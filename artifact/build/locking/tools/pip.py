@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from artifact import process, steps, variables
+from artifact import files, process, steps, variables
 from artifact.build.locking import helper, indexes, wheelhouse
 from artifact.build.locking.indexes import Indexes
 from artifact.build.locking.pins import Lock
@@ -33,8 +32,7 @@ class Pip:
     def resolve(self, wanted: Wanted, places: Places, tell: steps.Listener) -> str:
         """Return a requirements file of pinned versions with hashes; raises BuildFailed."""
         python = helper.with_pip_tools(wanted.interpreter, wanted.indexes, places)
-        with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-            directory = Path(scratch)
+        with files.scratch() as directory:
             (directory / "requirements.in").write_text(wanted.requirements)
             (directory / "constraints.txt").write_text(wanted.constraints)
             (directory / "requirements.lock").write_text(wanted.existing)
@@ -68,8 +66,7 @@ class Pip:
         if not lock.pins:
             return
         wheelhouse.build_wanted(lock, places, variables, tell)
-        with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-            directory = Path(scratch)
+        with files.scratch() as directory:
             text = wheelhouse.collect(lock, places, variables, directory / "wheels", tell)
             (directory / "requirements.lock").write_text(text)
             tool = helper.with_pip(lock.interpreter, places)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import uv
 from packaging.pylock import Package, Pylock, PylockValidationError
 
-from artifact import process, steps, variables
+from artifact import files, process, steps, variables
 from artifact.build.environments.interpreter import Interpreter
 from artifact.build.locking import indexes, tags, wheelhouse
 from artifact.build.locking.indexes import Indexes
@@ -42,8 +41,7 @@ class Uv:
 
     def resolve(self, wanted: Wanted, places: Places, tell: steps.Listener) -> str:
         """Return a requirements file of pinned versions with hashes; raises BuildFailed."""
-        with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-            directory = Path(scratch)
+        with files.scratch() as directory:
             (directory / "requirements.in").write_text(wanted.requirements)
             (directory / "requirements.lock").write_text(wanted.existing)
             argv = ["pip", "compile", "requirements.in", "--output-file", "requirements.lock"]
@@ -126,8 +124,7 @@ def _install(
     declared: Mapping[str, str],
     tell: steps.Listener,
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-        directory = Path(scratch)
+    with files.scratch() as directory:
         wheels = directory / "wheels"
         text = wheelhouse.substitute(lock, places, declared, wheels)
         (directory / "requirements.lock").write_text(text)
@@ -153,8 +150,7 @@ def _without_wheel(
     if not _NO_WHEEL.search("\n".join(error.tail)):
         return ()
     pinned = {pin.name: pin for pin in lock.pins if not pin.source}
-    with tempfile.TemporaryDirectory(prefix="artifact-") as scratch:
-        directory = Path(scratch)
+    with files.scratch() as directory:
         # Without hashes, which would only be repeated; the versions are pinned.
         lines = [f"{pin.name}=={pin.version}\n" for pin in pinned.values()]
         (directory / "requirements.in").write_text("".join(lines))
