@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import files, journal, signals, steps
+from artifact import files, signals, steps
 from artifact.archive import reader
 from artifact.archive.reader import Artifact
-from artifact.errors import ArtifactError, Refused, ReleaseFailed, RollbackFailed, Stopped
-from artifact.host import activate, check, observe, preflight, recover, status, unpack
+from artifact.errors import Refused
+from artifact.host import activate, check, observe, preflight, recording, recover, status, unpack
 from artifact.host.activate import Switch
 from artifact.host.observe import Facts
 from artifact.journal import Journal
-from artifact.services.supervisor import SupervisorError
 from artifact.site import Site
 from artifact.steps import Step
 
@@ -110,53 +108,24 @@ def _make_private(site: Site) -> None:
 
 
 def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
-    try:
-        record = journal.begin(
-            facts.site.journal,
-            command="install",
-            version=facts.manifest.version,
-            digest=facts.artifact.digest,
-            previous=facts.live,
-        )
-    except OSError as error:
-        raise Refused(
-            f"the journal {facts.site.journal} cannot be written: {error.strerror}",
-            hint=f"`df -h {facts.site.root}` shows what is free",
-        ) from error
+    record = recording.begin(
+        facts.site,
+        command="install",
+        version=facts.manifest.version,
+        digest=facts.artifact.digest,
+        previous=facts.live,
+    )
     listener = steps.everybody(record.hear, tell)
-    with _recorded(record):
+    with recording.recorded(record):
         _preflight(facts, wishes, listener)
         switch = _switch(facts, listener)
         unpacking = tuple(_unpacking(facts, listener, record))
         switching = tuple(_switching(facts, wishes, switch, listener, record))
-        with _in_words(facts, switch):
+        with recording.in_words(facts.live, switch):
             steps.run(unpacking, listener)
             # Not one loop: a release that fails from here on stays, for a person to look into it.
             steps.run(switching, listener)
     return Outcome(facts, (*unpacking, *switching))
-
-
-@contextmanager
-def _recorded(record: Journal) -> Iterator[None]:
-    """Write down how the block ended; a crash leaves the run open, and so does a full disk.
-
-    Nor is one over whose undoing failed: the next command tries again to go back.
-    """
-    try:
-        yield
-    except RollbackFailed as error:
-        with suppress(OSError):
-            record.hear(steps.Warned(error.message))
-        raise
-    except ArtifactError as error:
-        with suppress(OSError):
-            record.over(error.code, error.message)
-        raise
-    except Stopped as stop:
-        with signals.ignored(), suppress(OSError):
-            record.over(stop.code, f"stopped by {stop.name}")
-        raise
-    record.over(0, "done")
 
 
 def _preflight(facts: Facts, wishes: Wishes, tell: steps.Listener) -> None:
@@ -274,20 +243,6 @@ def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
         # Somebody deleted it. That must not keep a whole release from taking its place.
         tell(steps.Warned(f"{error.message}; there is no way back to it"))
         return activate.NOTHING
-
-
-@contextmanager
-def _in_words(facts: Facts, switch: Switch) -> Iterator[None]:
-    """Say what a failure of the run means; the steps have been undone when it gets here."""
-    try:
-        yield
-    except (OSError, SupervisorError, ReleaseFailed) as error:
-        hint: str = getattr(error, "hint", "")
-        output: tuple[str, ...] = getattr(error, "output", ())
-        if not switch.begun:
-            raise Refused(f"{error}; nothing live has changed", hint=hint, output=output) from error
-        again = f"{facts.live} is live again" if facts.live else "nothing was live before"
-        raise ReleaseFailed(f"{error}; {again}", hint=hint, output=output) from error
 
 
 def _said(record: Journal | None) -> Journal:
