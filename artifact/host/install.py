@@ -10,7 +10,18 @@ from artifact import files, signals, steps
 from artifact.archive import reader
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
-from artifact.host import activate, check, observe, preflight, recording, recover, status, unpack
+from artifact.host import (
+    activate,
+    check,
+    freeze,
+    observe,
+    preflight,
+    recording,
+    recover,
+    retention,
+    status,
+    unpack,
+)
 from artifact.host.activate import Switch
 from artifact.host.observe import Facts
 from artifact.journal import Journal
@@ -32,6 +43,8 @@ class Wishes:
     """Seconds to wait for another run."""
     probation: float = 10.0
     """Seconds to watch the new release before it counts as good."""
+    allow_downgrade: bool = False
+    """Install it though it is older than the live one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,7 @@ def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
         facts = observe.observe(artifact, _identify(artifact, wishes))
         if facts.already_live and not status.look(facts.site).problems:
             return Outcome(facts, ()), []
+        _policies(facts, wishes)
         problems = preflight.problems(facts, artifact_command=wishes.command)
         switch = _switch(facts, steps.nobody)
         planned = (
@@ -83,6 +97,7 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
             facts = observe.observe(artifact, site)
             if facts.already_live and not status.look(site).problems:
                 return Outcome(facts, ())
+            _policies(facts, wishes)
             return _run(facts, wishes, tell)
 
 
@@ -93,6 +108,12 @@ def _identify(artifact: Artifact, wishes: Wishes) -> Site:
     site = observe.site_of(artifact, wishes.root)
     observe.check_same_version(artifact, site)
     return site
+
+
+def _policies(facts: Facts, wishes: Wishes) -> None:
+    freeze.check(facts.site, hint="ask them, or `artifact thaw` it; then repeat")
+    if not wishes.allow_downgrade:
+        observe.check_sequence(facts)
 
 
 def _make_private(site: Site) -> None:
@@ -209,11 +230,12 @@ def _switching(
         if switch.begun:
             _said(record).release(version, "rolled-back", reason="its install did not end well")
 
-    def finish() -> None:
+    def finish() -> str:
         with signals.ignored():
             _said(record).release(version, "good", digest=facts.artifact.digest)
             if facts.live and facts.live != version:
                 files.point(site.previous, facts.live)
+            return retention.after_install(site, facts.install.keep, _said(record), tell)
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)

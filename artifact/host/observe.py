@@ -27,6 +27,8 @@ class Facts:
     live: str
     """The version `current` points at; empty on a first install."""
     live_digest: str
+    live_sequence: int
+    """Its place among the versions of its name; 0 where it does not say."""
     live_state: str
     """What the journal says of it: "good" when its install ended well."""
     environment: str | None
@@ -113,6 +115,22 @@ def check_same_version(artifact: Artifact, site: Site) -> None:
         )
 
 
+def check_sequence(facts: Facts) -> None:
+    """Refuse an artifact that is older than the live release.
+
+    Raises:
+        Refused: its sequence is lower; where either has none, nobody can tell.
+    """
+    own, live = facts.manifest.sequence, facts.live_sequence
+    if 0 < own < live:
+        raise Refused(
+            f"{facts.manifest.reference} is older than the live {facts.live}: "
+            f"sequence {own}, and {live} is live",
+            hint=f"`artifact rollback` goes back to what is in {facts.site.root}; "
+            "--allow-downgrade installs it all the same",
+        )
+
+
 def observe(artifact: Artifact, site: Site) -> Facts:
     """Look at everything.
 
@@ -130,7 +148,15 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         install=install,
         live=live,
         live_digest=releases.digest_of(site, live) if live else "",
+        live_sequence=_sequence(site, live),
         live_state=states[live].state if live in states else "",
         environment=unpack.environment_fault(artifact, site),
         release=unpack.release_fault(artifact, site, install.shared),
     )
+
+
+def _sequence(site: Site, version: str) -> int:
+    try:
+        return releases.read(site, version).manifest.sequence if version else 0
+    except Refused:
+        return 0
