@@ -28,6 +28,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cache": ("cache", "List, explain, check and prune the environments on this machine."),
     "install": ("install", "Install an artifact into its site and switch to it."),
     "status": ("status", "Show the live release of a site and how it fares."),
+    "releases": ("releases", "List the releases of a site, the newest install first."),
+    "rollback": (
+        "rollback",
+        "Go back to the newest good release before the live one, or to VERSION.",
+    ),
+    "prune": ("prune", "Delete the releases and environments of a site that nobody needs."),
+    "freeze": ("freeze", "Refuse installs and rollbacks in a site for a REASON."),
+    "thaw": ("thaw", "Allow installs and rollbacks in a site again."),
+    "recover": ("recover", "Finish or take back a run that was interrupted."),
     "exec": ("exec", "Run a process of the live release; supervisor calls this."),
 }
 

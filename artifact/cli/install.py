@@ -39,6 +39,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
     show_default=True,
     help="How long to watch the new release before it counts as good.",
 )
+@click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 @terminal.talking
@@ -49,6 +50,7 @@ def command(
     digest: str,
     wait: float,
     probation: float,
+    allow_downgrade: bool,
     plan_only: bool,
     as_json: bool,
     tell: steps.Listener,
@@ -67,6 +69,7 @@ def command(
         digest=digest,
         wait=wait,
         probation=probation,
+        allow_downgrade=allow_downgrade,
     )
     if plan_only:
         _show_plan(*install.plan(file, wishes), as_json=as_json)
