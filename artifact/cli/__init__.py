@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Check every byte of an artifact."),
     "diff": ("diff", "Show what changed between two artifacts."),
     "cache": ("cache", "List, explain, check and prune the environments on this machine."),
+    "setup": (
+        "setup",
+        "Prepare this server for an artifact's site: user, directories, supervisor, nginx.",
+    ),
     "install": ("install", "Install an artifact into its site and switch to it."),
     "status": ("status", "Show the live release of a site and how it fares."),
     "releases": ("releases", "List the releases of a site, the newest install first."),
@@ -37,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "freeze": ("freeze", "Refuse installs and rollbacks in a site for a REASON."),
     "thaw": ("thaw", "Allow installs and rollbacks in a site again."),
     "recover": ("recover", "Finish or take back a run that was interrupted."),
+    "doctor": ("doctor", "Check this server for a site; every finding comes with its fix."),
     "exec": ("exec", "Run a process of the live release; supervisor calls this."),
 }
 

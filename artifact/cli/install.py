@@ -13,7 +13,7 @@ from artifact.cli import terminal
 
 if TYPE_CHECKING:
     from artifact.host.install import Outcome
-    from artifact.host.preflight import Problem
+    from artifact.host.problem import Problem
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -64,7 +64,7 @@ def command(
     from artifact.host import install
 
     wishes = install.Wishes(
-        command=_own_path(),
+        command=own_path(),
         root=site or variables.get("ARTIFACT_ROOT"),
         digest=digest,
         wait=wait,
@@ -119,7 +119,8 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _own_path() -> str:
+def own_path() -> str:
+    """Return the `artifact` that runs now: what supervisor is to run as well."""
     import sys
 
     return str(Path(sys.executable).with_name("artifact"))

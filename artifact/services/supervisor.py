@@ -30,7 +30,7 @@ _LOG_BYTES = 16384
 _KILL_MARGIN_SECONDS = 15
 
 # Faults of supervisor.xmlrpc that we answer: http://supervisord.org/api.html
-_UNKNOWN_METHOD, _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING = 1, 10, 60, 70
+_UNKNOWN_METHOD, _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 1, 10, 60, 70, 90
 _UP = frozenset({"STARTING", "RUNNING"})
 _DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN"})
 
@@ -75,6 +75,19 @@ class Member:
         return self.state in _UP
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How supervisor starts and stops one process."""
+
+    program: str
+    process: str
+    command: str
+    stop_signal: int
+    stop_seconds: float
+    """After which it kills: stopwaitsecs."""
+    kills_group: bool
+
+
 def members(url: str) -> tuple[Member, ...]:
     """Return every process that supervisor knows.
 
@@ -90,6 +103,58 @@ def member(url: str, name: str) -> Member:
     """Return one process, known by `Member.name`; raises as `members`."""
     with _connected(url) as server:
         return _member(_row(server.supervisor.getProcessInfo(name)))
+
+
+def manners(url: str) -> tuple[Manner, ...]:
+    """Return how each process is configured; nothing where supervisor is older than 4.0.
+
+    Raises as `members`.
+    """
+    rows: list[dict[str, Any]] = []
+    with _connected(url) as server, _tolerating(_UNKNOWN_METHOD):
+        rows = _rows(server.supervisor.getAllConfigInfo())
+    return tuple(
+        Manner(
+            program=str(row["group"]),
+            process=str(row["name"]),
+            command=str(row["command"]),
+            stop_signal=int(row["stopsignal"]),
+            stop_seconds=float(row["stopwaitsecs"]),
+            kills_group=bool(row["killasgroup"]),
+        )
+        for row in rows
+    )
+
+
+def daemon_pid(url: str) -> int:
+    """Return the pid of supervisord itself; raises as `members`."""
+    with _connected(url) as server:
+        return int(str(server.supervisor.getPID()))
+
+
+def reread(url: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Have supervisor read its files again; nothing that runs is touched.
+
+    Returns:
+        The programs that are new, and those that changed but keep running as they were.
+    """
+    with _connected(url) as server:
+        answer: Any = server.supervisor.reloadConfig()
+        added, changed, _ = answer[0]
+        return frozenset(map(str, added)), frozenset(map(str, changed))
+
+
+def add(url: str, program: str) -> None:
+    """Make a program known that stands in a file read again, and start it; raises as `members`."""
+    with _connected(url) as server, _tolerating(_ALREADY_ADDED):
+        server.supervisor.addProcessGroup(program)
+
+
+def remove(url: str, program: str) -> None:
+    """Stop a program and forget it; one nobody knows is fine."""
+    with _connected(url) as server, _tolerating(_BAD_NAME):
+        server.supervisor.stopProcessGroup(program)
+        server.supervisor.removeProcessGroup(program)
 
 
 def start(url: str, name: str) -> None:
@@ -141,7 +206,14 @@ def program_name(name: str, process: str) -> str:
 
 
 def program(
-    site: Site, manifest: Manifest, process: str, *, command: str, slots: bool, user: str = ""
+    site: Site,
+    manifest: Manifest,
+    process: str,
+    *,
+    command: str,
+    slots: bool,
+    user: str = "",
+    stop_signal: str = "TERM",
 ) -> str:
     """Render the block of supervisor's configuration for one process of a site.
 
@@ -151,6 +223,7 @@ def program(
         command: path of the `artifact` that supervisor is to run.
         slots: the process has a listening socket that supervisor keeps open.
         user: recorded as owner of a unix socket; `artifact exec` drops the privileges itself.
+        stop_signal: the one on which it finishes its requests.
     """
     settings = manifest.processes[process]
     name = program_name(manifest.name, process)
@@ -166,7 +239,7 @@ def program(
         if settings.instances > 1:
             lines += ["process_name = %(program_name)s_%(process_num)d"]
             lines += [f"numprocs = {settings.instances}"]
-    return "\n".join([*lines, *_manners(settings)]) + "\n"
+    return "\n".join([*lines, *_manner(settings, stop_signal)]) + "\n"
 
 
 def _socket(listen: str, user: str) -> list[str]:
@@ -178,13 +251,13 @@ def _socket(listen: str, user: str) -> list[str]:
     return [f"socket = tcp://{host or '0.0.0.0'}:{port}", "socket_backlog = 2048"]  # noqa: S104
 
 
-def _manners(settings: Process) -> list[str]:
+def _manner(settings: Process, stop_signal: str) -> list[str]:
     return [
         "autostart = true",
         "autorestart = true",
         # The pauses grow by a second each: a database that comes up minutes later is waited for.
         "startretries = 20",
-        "stopsignal = TERM",
+        f"stopsignal = {stop_signal}",
         f"stopwaitsecs = {int(settings.stop_timeout) + _KILL_MARGIN_SECONDS}",
         # TERM goes to the master alone, which lets its workers finish; a kill goes to all.
         "stopasgroup = false",

@@ -1,0 +1,177 @@
+"""The door to nginx: the server block of a site, its place, the test and the reload."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import process
+from artifact.errors import Refused, UsageError
+from artifact.manifest import Manifest
+from artifact.site import Site
+
+DIRECTORY = Path("/etc/nginx")
+
+_SECONDS = 30.0
+_SERVER_NAME = re.compile(r"([A-Za-z0-9_*][A-Za-z0-9_.*-]*)(?::([0-9]{1,5}))?")
+_SAFE_PATH = re.compile(r"[A-Za-z0-9/_.+-]+")
+_HTTP = 80
+
+# Django's hashes have 12 hex digits, webpack's 20; eight may be a date.
+_HASHED = r"^/static/.+\.[0-9a-f]{12,64}\."
+
+_BLOCK = """\
+upstream {upstream} {{
+    server {server} fail_timeout=0;
+}}
+{upgrade}
+server {{
+    listen {port};
+    server_name {host};
+    client_max_body_size 20m;
+
+    # The content under a hashed name never changes.
+    location ~ "{hashed}" {{
+        root {root};
+        try_files $uri @{upstream};
+        add_header Cache-Control "public, max-age=31536000, immutable";
+    }}
+    location /static/ {{
+        root {root};
+        try_files $uri @{upstream};
+    }}
+    location / {{
+        try_files /nonexistent @{upstream};
+    }}
+    location @{upstream} {{
+        proxy_pass http://{upstream};
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+{connection}
+    }}
+}}
+"""
+
+_UPGRADE = """\
+map $http_upgrade ${variable} {{
+    default upgrade;
+    '' close;
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a site's block goes."""
+
+    directory: Path
+    """nginx's configuration directory."""
+    file: Path
+    link: Path | None
+    """Debian reads links in sites-enabled; None where the file itself is read."""
+
+    @property
+    def main(self) -> Path:
+        return self.directory / "nginx.conf"
+
+
+def place(directory: Path, name: str) -> Place:
+    """Return where the block of an application goes: as Debian does it, else into conf.d.
+
+    Raises:
+        Refused: the directory is not nginx's.
+    """
+    if not (directory / "nginx.conf").is_file():
+        raise Refused(
+            f"there is no {directory / 'nginx.conf'}",
+            hint="install nginx, or name its configuration directory: --nginx-dir",
+        )
+    available, enabled = directory / "sites-available", directory / "sites-enabled"
+    if available.is_dir() and enabled.is_dir():
+        return Place(directory, available / name, enabled / name)
+    return Place(directory, directory / "conf.d" / f"{name}.conf", None)
+
+
+def block(site: Site, manifest: Manifest, server_name: str) -> str:
+    """Render the server block: proxy to the listening process, static files from the site.
+
+    Args:
+        server_name: "example.com" or "example.com:8080".
+
+    Raises:
+        UsageError: the name is not one, or it is not clear which process serves.
+    """
+    matched = _SERVER_NAME.fullmatch(server_name)
+    if matched is None:
+        raise UsageError(f"{server_name!r} is no server name", hint="example.com, or with :port")
+    if not _SAFE_PATH.fullmatch(str(site.root)):
+        raise UsageError(f"{site.root} cannot be written into nginx's configuration safely")
+    name = _served(manifest)
+    upstream = f"{manifest.name}-{name}"
+    variable = upstream.replace("-", "_") + "_connection"
+    upgrades = manifest.processes[name].server == "uvicorn"
+    connection = [f"proxy_set_header Connection {'$' + variable if upgrades else 'close'};"]
+    if upgrades:
+        connection.append("proxy_set_header Upgrade $http_upgrade;")
+    return _BLOCK.format(
+        upstream=upstream,
+        server=address(manifest.processes[name].listen),
+        upgrade=_UPGRADE.format(variable=variable) if upgrades else "",
+        port=matched[2] or _HTTP,
+        host=matched[1],
+        hashed=_HASHED,
+        root=site.root,
+        connection="\n".join(" " * 8 + line for line in connection),
+    )
+
+
+def address(listen: str) -> str:
+    """Return how nginx writes the address that a process listens on."""
+    if listen.startswith("unix:"):
+        return "unix:/" + listen.removeprefix("unix:").lstrip("/")
+    host, _, port = listen.rpartition(":")
+    return f"{host if host not in {'', '0.0.0.0', '[::]'} else '127.0.0.1'}:{port}"  # noqa: S104
+
+
+def test(main: Path) -> None:
+    """Have nginx read its configuration.
+
+    Raises:
+        Refused: it is wrong, or there is no nginx; nginx's own words are the output.
+    """
+    try:
+        process.run(["nginx", "-t", "-q", "-c", str(main)], timeout=_SECONDS)
+    except process.ProgramMissing as error:
+        raise Refused("nginx is not installed, or not on PATH", hint="install it") from error
+    except process.ChildFailed as error:
+        raise Refused(
+            f"nginx does not accept its configuration {main}: {' '.join(error.tail[-2:])}",
+            hint=f"`nginx -t -c {main}` shows where",
+            output=error.tail,
+        ) from error
+
+
+def reload(main: Path) -> str:
+    """Have a running nginx take its configuration; no request is lost.
+
+    Returns:
+        Why it did not; empty when it did.
+    """
+    done = process.run(["nginx", "-s", "reload", "-c", str(main)], timeout=_SECONDS, check=False)
+    return "" if done.status == 0 else " ".join(done.tail[-1:])
+
+
+def _served(manifest: Manifest) -> str:
+    listening = [name for name, process in manifest.processes.items() if process.listen]
+    if len(listening) == 1:
+        return listening[0]
+    if "web" in listening:
+        return "web"
+    said = f"has several: {', '.join(listening)}" if listening else "has none"
+    raise UsageError(
+        f"nginx needs one process that listens, and {manifest.reference} {said}",
+        hint='call the one for nginx "web" in artifact.toml',
+    )
