@@ -125,7 +125,7 @@ def check_sequence(facts: Facts) -> None:
     if 0 < own < live:
         raise Refused(
             f"{facts.manifest.reference} is older than the live {facts.live}: "
-            f"sequence {own}, and {live} is live",
+            f"sequence {own} instead of {live}",
             hint=f"`artifact rollback` goes back to what is in {facts.site.root}; "
             "--allow-downgrade installs it all the same",
         )
