@@ -12,6 +12,7 @@ from artifact.archive.reader import Artifact
 from artifact.errors import Refused
 from artifact.host import (
     activate,
+    bundle,
     check,
     freeze,
     observe,
@@ -136,8 +137,9 @@ def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
         digest=facts.artifact.digest,
         previous=facts.live,
     )
-    listener = steps.everybody(record.hear, tell)
-    with recording.recorded(record):
+    seen = bundle.Bundle(facts.site, facts.manifest, record, facts.managed)
+    listener = steps.everybody(record.hear, seen.hear, tell)
+    with bundle.mentioned(seen), recording.recorded(record):
         _preflight(facts, wishes, listener)
         switch = _switch(facts, listener)
         unpacking = tuple(_unpacking(facts, listener, record))

@@ -90,7 +90,7 @@ def sweep(site: Site) -> None:
         if directory.is_dir():
             for path in directory.iterdir():
                 files.remove_tree(path)
-    for directory in (site.private, site.releases):
+    for directory in (site.private, site.releases, site.failures):
         if directory.is_dir():
             for path in directory.glob(".*.new"):
                 files.remove_tree(path)

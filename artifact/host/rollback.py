@@ -9,6 +9,7 @@ from artifact import files, signals, steps
 from artifact.errors import Refused, ReleaseFailed
 from artifact.host import (
     activate,
+    bundle,
     check,
     freeze,
     history,
@@ -213,8 +214,10 @@ def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
         digest=facts.target.digest,
         previous=facts.live,
     )
-    listener = steps.everybody(record.hear, tell)
-    with recording.recorded(record):
+    managed = facts.install.restart != "none" and bool(facts.target.manifest.processes)
+    seen = bundle.Bundle(facts.site, facts.target.manifest, record, managed)
+    listener = steps.everybody(record.hear, seen.hear, tell)
+    with bundle.mentioned(seen), recording.recorded(record):
         if not facts.record.good:
             text = f"{facts.version} is {facts.record.state}, not good: {facts.record.reason}"
             listener(steps.Warned(text.removesuffix(": ")))

@@ -25,7 +25,7 @@ SLOTS = 2
 
 _ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.05
-_LOG_BYTES = 16384
+_LOG_BYTES, _LINE_BYTES = 16384, 400
 # supervisor kills after its stopwaitsecs and only then calls a process stopped.
 _KILL_MARGIN_SECONDS = 15
 
@@ -190,10 +190,11 @@ def stop(url: str, name: str, timeout: float) -> None:
 
 def log_tail(url: str, name: str, lines: int = 20) -> tuple[str, ...]:
     """Return the end of what a process printed, redacted; nothing where it has no log."""
+    length = max(_LOG_BYTES, lines * _LINE_BYTES)
     try:
         with _connected(url) as server:
-            output = server.supervisor.tailProcessStdoutLog(name, 0, _LOG_BYTES)
-            errors = server.supervisor.tailProcessStderrLog(name, 0, _LOG_BYTES)
+            output = server.supervisor.tailProcessStdoutLog(name, 0, length)
+            errors = server.supervisor.tailProcessStderrLog(name, 0, length)
     except SupervisorError:
         return ()
     text = "".join(str(part[0]) for part in (output, errors) if isinstance(part, list))
