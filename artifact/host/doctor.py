@@ -81,7 +81,11 @@ def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
         )
     subject = _Subject(site, chosen, manifest, nginx_directory)
     for name, check in _CHECKS.items():
-        findings += [Finding(name, one.text, one.hint) for one in _checked(check, subject)]
+        findings += [
+            # What raises without a hint is what a setup puts in place: a user, a directory.
+            Finding(name, one.text, one.hint or f"artifact setup {site.root}")
+            for one in _checked(check, subject)
+        ]
     return Report(
         site=site,
         name=manifest.name if manifest else site.root.name,

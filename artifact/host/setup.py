@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from artifact import files, steps
 from artifact.errors import Refused, UsageError
 from artifact.host import find, releases
@@ -22,6 +24,7 @@ from artifact.host.preflight import check_platform
 from artifact.host.preparing import accounts, directories, placing, programs, proxy
 from artifact.host.preparing.lines import Aim, Found, Line, Wishes
 from artifact.host.problem import Problem
+from artifact.host.settings import Settings, SupervisorSection
 from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
@@ -102,7 +105,8 @@ def plan(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -
         ConfigurationError: the site's own settings are wrong.
         Refused: nginx or supervisor is not where it was said to be.
     """
-    return Outcome(site, manifest.name, tuple(_all(_aim(site, manifest, wishes), tell)))
+    with _in_words():
+        return Outcome(site, manifest.name, tuple(_all(_aim(site, manifest, wishes), tell)))
 
 
 def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -> Outcome:
@@ -113,29 +117,39 @@ def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) 
         Locked: another run is at work in the site.
     """
     _refuse(plan(site, manifest, wishes, tell), tell)
-    with _alone(site, tell):
+    with _in_words(), _alone(site, tell):
         # Again, for what was so before the lock may be no longer.
         outcome = plan(site, manifest, wishes, tell)
         _refuse(outcome, tell)
         for line in outcome.lines:
             if line.step is None:
                 tell(steps.Said(f"already so: {line.summary}"))
-        try:
-            steps.run(outcome.steps, tell)
-        except OSError as error:
-            raise Refused(f"{error}; what was done before is taken back") from error
+        steps.run(outcome.steps, tell)
     for warning in outcome.warnings:
         tell(warning)
     return outcome
 
 
 def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
-    settings = site_settings.load(site)
+    settings = _with_supervisor(site_settings.load(site))
     user = wishes.user or settings.user
     # A site.toml without a user is a decision; without a site.toml nobody has decided.
     if not user and os.geteuid() == 0 and not site.settings.exists():
         user = manifest.name
     return Aim(site, manifest, wishes, settings, settings.merged(manifest.install), user)
+
+
+def _with_supervisor(settings: Settings) -> Settings:
+    """Where nothing is at the usual socket and one supervisor runs elsewhere, that one is meant."""
+    usual = site_settings.DEFAULT_SUPERVISOR
+    if settings.supervisor.url != usual or Path(usual.removeprefix("unix://")).exists():
+        return settings
+    from artifact.services import supervisor_files
+
+    addresses = supervisor_files.running()
+    if len(addresses) != 1:
+        return settings
+    return structs.replace(settings, supervisor=SupervisorSection(url=addresses[0]))
 
 
 def _all(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
@@ -205,6 +219,18 @@ def _refuse(outcome: Outcome, tell: steps.Listener) -> None:
         + "; ".join(problem.text for problem in problems),
         hint="what to do about each stands above",
     )
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Say what the disk said; what was done before is taken back when it gets here."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"{error.filename or 'the disk'} cannot be used: {error.strerror or error}",
+            hint="run as root; `df -h` shows what is free",
+        ) from error
 
 
 @contextlib.contextmanager

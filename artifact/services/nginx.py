@@ -143,7 +143,7 @@ def test(main: Path) -> None:
         Refused: it is wrong, or there is no nginx; nginx's own words are the output.
     """
     try:
-        process.run(["nginx", "-t", "-q", "-c", str(main)], timeout=_SECONDS)
+        process.run([_program(), "-t", "-q", "-c", str(main)], timeout=_SECONDS)
     except process.ProgramMissing as error:
         raise Refused("nginx is not installed, or not on PATH", hint="install it") from error
     except process.ChildFailed as error:
@@ -160,8 +160,12 @@ def reload(main: Path) -> str:
     Returns:
         Why it did not; empty when it did.
     """
-    done = process.run(["nginx", "-s", "reload", "-c", str(main)], timeout=_SECONDS, check=False)
+    done = process.run([_program(), "-s", "reload", "-c", str(main)], timeout=_SECONDS, check=False)
     return "" if done.status == 0 else " ".join(done.tail[-1:])
+
+
+def _program() -> str:
+    return process.in_sbin("nginx")
 
 
 def _served(manifest: Manifest) -> str:

@@ -95,6 +95,33 @@ def main_of(pid: int) -> Path | None:
     return _searched(Path(directory, program), Path(directory))
 
 
+def running() -> tuple[str, ...]:
+    """Return the addresses of the supervisords that run here, as far as we may see them.
+
+    PyPI's has its socket wherever its configuration says.
+    """
+    import psutil  # 20 ms
+
+    found: dict[str, None] = {}
+    for daemon in psutil.process_iter(["cmdline"]):
+        words: list[str] = daemon.info["cmdline"] or []
+        if any(os.path.basename(word) == "supervisord" for word in words[:2]):
+            main = main_of(daemon.pid)
+            if main is not None and (url := address(main)):
+                found[url] = None
+    return tuple(found)
+
+
+def address(main: Path) -> str:
+    """Return the URL of the unix socket that a main file names; empty where it names none."""
+    section = read(main).get("unix_http_server", {})
+    path = section.get("file", "").replace("%(here)s", str(main.parent))
+    if not path:
+        return ""
+    user, password = section.get("username", ""), section.get("password", "")
+    return f"unix://{f'{user}:{password}@' if user else ''}{main.parent / path}"
+
+
 def usual() -> Path | None:
     """Return the file at its usual place; None where there is none."""
     return next((path for path in USUAL if path.is_file()), None)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from artifact import process
 from artifact.services import supervisor
 from tests.host.machine import Machine, await_, free_port
 
@@ -122,8 +123,9 @@ http {{
         )
 
     def run(self, *arguments: str) -> None:
-        assert shutil.which("nginx"), "nginx is missing: apt-get install nginx"
-        subprocess.run(["nginx", "-c", str(self.main), *arguments], check=True, capture_output=True)
+        program = process.in_sbin("nginx")
+        assert shutil.which(program), "nginx is missing: apt-get install nginx-light"
+        subprocess.run([program, "-c", str(self.main), *arguments], check=True, capture_output=True)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def found(site: Site, nginx: Path = NOTHING) -> dict[str, tuple[str, str]]:
     """Return check to text and hint of the findings."""
     report: Report = doctor.examine(site, nginx_directory=nginx)
     assert len({one.check for one in report.findings}) == len(report.findings), report.findings
+    assert all(one.hint and "\n" not in one.text + one.hint for one in report.findings)
     return {one.check: (one.text, one.hint) for one in report.findings}
 
 
@@ -212,8 +213,10 @@ def test_what_the_processes_user_cannot_reach_is_found(site: Site) -> None:
         f"chmod a+rx {site.releases}",
     )
     site.settings.write_text('user = "nobody-at-all"\n')
-    texts = {one.check: one.text for one in doctor.examine(site, nginx_directory=NOTHING).findings}
-    assert "there is no user 'nobody-at-all'" in texts["env"]
+    findings = doctor.examine(site, nginx_directory=NOTHING).findings
+    (missing,) = (one for one in findings if one.check == "env")
+    assert "there is no user 'nobody-at-all'" in missing.text
+    assert missing.hint == f"artifact setup {site.root}"
 
 
 # supervisor

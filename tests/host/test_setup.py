@@ -16,9 +16,9 @@ import pytest
 
 from artifact.host import settings
 from artifact.manifest import Install, Process
-from artifact.services import supervisor
+from artifact.services import supervisor, supervisor_files
 from tests.host import prepared
-from tests.host.machine import NAME, Machine, await_, free_port
+from tests.host.machine import ARTIFACT, NAME, Machine, await_, free_port
 from tests.host.prepared import bystander
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -243,6 +243,32 @@ def test_without_supervisor_the_file_waits_for_it(machine: Machine) -> None:
     assert "[fcgi-program:pages-web]" in (directory / f"{NAME}.conf").read_text()
     again = planned(machine, path, "--supervisor-dir", str(directory))
     assert again["steps"] == []
+
+
+def test_a_supervisor_that_runs_somewhere_is_found_by_its_process(
+    machine: Machine, programs: Path
+) -> None:
+    main = programs.parent / "supervisord.conf"
+    assert supervisor_files.main_of(supervisor.daemon_pid(machine.url)) == main
+    assert supervisor_files.address(main) == machine.url
+    assert machine.url in supervisor_files.running()
+
+
+def test_a_full_disk_is_said_and_everything_is_taken_back(machine: Machine, programs: Path) -> None:
+    path = machine.build("1")
+    # A file takes two syncs, its own and its directory's: the fifth is that of supervisor's.
+    inject = ["-f", "-qq", "-o", "/dev/null", "-e", "inject=fsync:error=ENOSPC:when=5+"]
+    done = subprocess.run(
+        ["strace", *inject, ARTIFACT, "setup", str(path), "--user", ME],
+        env=machine.variables(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "No space left on device" in done.stderr
+    assert list(programs.iterdir()) == []
+    assert [path.name for path in machine.site.root.iterdir()] == [".artifact"]
 
 
 def test_several_things_in_the_way_are_told_at_once(machine: Machine, programs: Path) -> None:

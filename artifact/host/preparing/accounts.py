@@ -45,7 +45,15 @@ def _make(aim: Aim) -> Line:
     user = aim.user
     group = ["--gid", user] if _group_exists(user) else ["--user-group"]
     home = ["--home-dir", str(aim.site.root), "--no-create-home"]
-    argv = ["useradd", "--system", *group, *home, "--shell", "/usr/sbin/nologin", user]
+    argv = [
+        process.in_sbin("useradd"),
+        "--system",
+        *group,
+        *home,
+        "--shell",
+        "/usr/sbin/nologin",
+        user,
+    ]
 
     def do() -> None:
         try:
@@ -56,7 +64,7 @@ def _make(aim: Aim) -> Line:
 
     def undo() -> None:
         if _exists(user):
-            process.run(["userdel", user], timeout=_SECONDS)
+            process.run([process.in_sbin("userdel"), user], timeout=_SECONDS)
 
     summary = f"make the system user {user}"
     return Line("user", summary, Step("user", summary, do, undo))
