@@ -23,25 +23,34 @@ from artifact.manifest import Install, Manifest, Process
 from artifact.services import supervisor
 from artifact.site import Site
 from tests.host import prepared
-from tests.host.machine import NAME, Machine
+from tests.host.machine import NAME, Environment, Machine
 from tests.test_manifest import example
 
 NOTHING = Path("/nonexistent")
 ROOT = os.geteuid() == 0
 
 
-@pytest.fixture
-def site(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A site with a live release, whose programs run."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, environment: Environment) -> Iterator[Machine]:
+    """A machine whose site has a live release; tests put right what they break."""
+    machine = Machine(tmp_path_factory.mktemp("served"), environment)
     machine.start_supervisord()
-    install = Install(shared=("media/",))
-    done = machine.install(machine.build("1", install=install))
-    assert done.returncode == 0, done.stderr
-    machine.site.variables.write_text("A=1\n")
-    machine.site.variables.chmod(0o640)
-    monkeypatch.setenv("ARTIFACT_SUPERVISOR_URL", machine.url)
-    assert found(machine.site) == {}
-    return machine.site
+    try:
+        done = machine.install(machine.build("1", install=Install(shared=("media/",))))
+        assert done.returncode == 0, done.stderr
+        machine.site.variables.write_text("A=1\n")
+        machine.site.variables.chmod(0o640)
+        yield machine
+    finally:
+        machine.stop_supervisord()
+
+
+@pytest.fixture
+def site(served: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("ARTIFACT_SUPERVISOR_URL", served.url)
+    assert found(served.site) == {}
+    yield served.site
+    assert found(served.site) == {}
 
 
 def found(site: Site, nginx: Path = NOTHING) -> dict[str, tuple[str, str]]:
@@ -72,21 +81,22 @@ def python_with(**changes: str) -> Callable[[Manifest], Manifest]:
 
 
 def test_a_server_without_a_fault_is_well_and_one_with_a_fault_exits_with_5(
-    machine: Machine, site: Site
+    served: Machine, site: Site
 ) -> None:
-    well = machine.run("doctor", str(site.root), "--nginx-dir", "/nonexistent")
+    well = served.run("doctor", str(site.root), "--nginx-dir", "/nonexistent")
     assert (well.returncode, well.stderr) == (0, "")
     assert "supervisor: well" in well.stdout.splitlines()
     site.variables.chmod(0o644)
-    ill = machine.run("doctor", str(site.root), "--nginx-dir", "/nonexistent")
+    ill = served.run("doctor", str(site.root), "--nginx-dir", "/nonexistent")
     assert ill.returncode == 5
     line = f"env: {site.variables} has mode 0644, and holds what others must not read or change; "
     assert line + f"fix: chmod 0640 {site.variables}" in ill.stdout.splitlines()
-    answer = machine.run("doctor", str(site.root), "--nginx-dir", "/nonexistent", "--json")
+    answer = served.run("doctor", str(site.root), "--nginx-dir", "/nonexistent", "--json")
     assert answer.returncode == 5
     document = json.loads(answer.stdout)
     assert document["ok"] is False
     assert [one["check"] for one in document["findings"]] == ["env"]
+    site.variables.chmod(0o640)
 
 
 def test_the_machines_own_faults(site: Site) -> None:
@@ -122,7 +132,6 @@ def test_the_machines_own_faults(site: Site) -> None:
     assert str(site.state) in text
     assert hint == "timedatectl set-ntp true"
     os.utime(site.state)
-    assert found(site) == {}
 
 
 def test_too_few_inodes_are_found_on_a_file_system_without_any(site: Site, tmp_path: Path) -> None:
@@ -180,7 +189,6 @@ def test_the_sites_own_faults(site: Site) -> None:
     assert "is not whole" in text
     assert "install it again" in hint
     manifest_file.write_bytes(kept)
-    assert found(site) == {}
 
 
 def test_a_site_without_a_release_says_what_to_do_next(
@@ -212,28 +220,33 @@ def test_what_the_processes_user_cannot_reach_is_found(site: Site) -> None:
         f"{site.releases} cannot be read by nobody, who the processes run as",
         f"chmod a+rx {site.releases}",
     )
+    site.releases.chmod(0o755)
     site.settings.write_text('user = "nobody-at-all"\n')
     findings = doctor.examine(site, nginx_directory=NOTHING).findings
     (missing,) = (one for one in findings if one.check == "env")
     assert "there is no user 'nobody-at-all'" in missing.text
     assert missing.hint == f"artifact setup {site.root}"
+    site.settings.unlink()
 
 
 # supervisor
 
 
 def test_supervisor_that_does_not_answer_or_may_not_be_asked_is_found(
-    machine: Machine, site: Site, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if ROOT:
-        hint = hint_as_nobody(machine.url)
-    else:
-        os.chmod(machine.url.removeprefix("unix://"), 0)
-        text, hint = found(site)["supervisor"]
-        assert "Permission denied" in text
-    assert "run as a user who may write to that socket" in hint
-    machine.stop_supervisord()
-    text, hint = found(site)["supervisor"]
+    machine.site.private.mkdir(parents=True, mode=0o700)
+    with prepared.supervisord(machine):
+        monkeypatch.setenv("ARTIFACT_SUPERVISOR_URL", machine.url)
+        assert "supervisor" not in found(machine.site)
+        if ROOT:
+            hint = hint_as_nobody(machine.url)
+        else:
+            os.chmod(machine.url.removeprefix("unix://"), 0)
+            text, hint = found(machine.site)["supervisor"]
+            assert "Permission denied" in text
+        assert "run as a user who may write to that socket" in hint
+    text, hint = found(machine.site)["supervisor"]
     assert "supervisor does not answer" in text
     assert "start supervisord" in hint
 
@@ -378,11 +391,11 @@ def test_an_install_is_refused_when_stopping_would_drop_requests(machine: Machin
 # nginx
 
 
-def test_faults_of_nginx_are_found(machine: Machine, site: Site) -> None:
-    with prepared.nginx(machine.directory) as nginx:
+def test_faults_of_nginx_are_found(served: Machine, site: Site) -> None:
+    with prepared.nginx(served.directory) as nginx:
         assert found(site, nginx.directory) == {}, "a site without nginx"
         file = nginx.directory / "sites-available" / NAME
-        good = f"upstream pages-web {{ server 127.0.0.1:{machine.port}; }}\n"
+        good = f"upstream pages-web {{ server 127.0.0.1:{served.port}; }}\n"
         file.write_text(good)
         text, hint = found(site, nginx.directory)["nginx"]
         assert "is not enabled" in text
@@ -390,9 +403,9 @@ def test_faults_of_nginx_are_found(machine: Machine, site: Site) -> None:
         link = nginx.directory / "sites-enabled" / NAME
         link.symlink_to(file)
         assert found(site, nginx.directory) == {}
-        file.write_text(good.replace(str(machine.port), "9"))
+        file.write_text(good.replace(str(served.port), "9"))
         text, hint = found(site, nginx.directory)["nginx"]
-        assert f"does not pass requests on to 127.0.0.1:{machine.port}" in text
+        assert f"does not pass requests on to 127.0.0.1:{served.port}" in text
         assert "--nginx" in hint
         file.write_text("nonsense;\n")
         text, hint = found(site, nginx.directory)["nginx"]
