@@ -105,7 +105,8 @@ def _remedy(wanted: Wanted, name: str) -> str:
         user=wanted.settings.user,
         stop_signal=servers.stop_signal(wanted.manifest, wanted.manifest.processes[name]),
     )
-    return f"add this to its configuration, then `supervisorctl update`:\n{block}"
+    setup = f"`artifact setup {wanted.manifest.reference}.tgz` adds it; or"
+    return f"{setup} add this to its configuration, then `supervisorctl update`:\n{block}"
 
 
 def _signal(manifest: Manifest, name: str, process: Process, manner: Manner) -> Iterator[Problem]:

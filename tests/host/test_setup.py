@@ -271,6 +271,38 @@ def test_a_full_disk_is_said_and_everything_is_taken_back(machine: Machine, prog
     assert [path.name for path in machine.site.root.iterdir()] == [".artifact"]
 
 
+@pytest.mark.parametrize("when", [1, 3, 5, 6])
+def test_a_setup_that_was_killed_is_finished_by_the_next(
+    machine: Machine, programs: Path, when: int
+) -> None:
+    path = machine.build("1")
+    inject = ["-f", "-qq", "-o", "/dev/null", "-e", f"inject=fsync:signal=KILL:when={when}"]
+    killed = subprocess.run(
+        ["strace", *inject, ARTIFACT, "setup", str(path), "--user", ME],
+        env=machine.variables(),
+        check=False,
+        capture_output=True,
+    )
+    assert killed.returncode != 0
+    done = setup(machine, path)
+    assert done.returncode == 0, done.stderr
+    assert planned(machine, path)["steps"] == []
+    assert list(machine.directory.glob("**/.*.new")) == []
+    assert "pages-web:slot_0" in machine.members()
+
+
+def test_two_setups_at_once_are_as_one_after_the_other(machine: Machine, programs: Path) -> None:
+    path = str(machine.build("1"))
+    both = [machine.popen("setup", path, "--user", ME) for _ in range(2)]
+    for child in both:
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+    assert planned(machine, Path(path))["steps"] == []
+    assert set(machine.members()) == {
+        "bystander:bystander", "pages-web:slot_0", "pages-web:slot_1",
+    }  # fmt: skip
+
+
 def test_several_things_in_the_way_are_told_at_once(machine: Machine, programs: Path) -> None:
     machine.site.root.mkdir()
     machine.site.releases.write_text("a file")

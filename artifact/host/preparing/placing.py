@@ -40,7 +40,7 @@ def write(name: str, path: Path, content: str, mode: int, *, group: str = "") ->
         return fault
 
     def do() -> None:
-        files.write(path, content, mode=mode)
+        put(path, content, mode)
         if group and os.geteuid() == 0:
             os.chown(path, -1, pwd.getpwnam(group).pw_gid)
 
@@ -48,6 +48,13 @@ def write(name: str, path: Path, content: str, mode: int, *, group: str = "") ->
     summary = f"{verb} {path} ({mode:04o})"
     step = Step(name, summary, do, undo=restoring(path))
     return Line(name, summary, step, str(path), content)
+
+
+def put(path: Path, content: str, mode: int = 0o644) -> None:
+    """Write a file, and remove what a killed run left beside it; under the site's lock."""
+    for left in path.parent.glob(f".{path.name}.*.new"):
+        left.unlink(missing_ok=True)
+    files.write(path, content, mode=mode)
 
 
 def restoring(*paths: Path) -> _Restoring:

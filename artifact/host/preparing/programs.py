@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import files, steps
+from artifact import steps
 from artifact.errors import Refused
 from artifact.host import servers
 from artifact.host.generated import Whose, marked
@@ -165,7 +165,7 @@ def _file(facts: _Facts, tell: steps.Listener) -> Line | Problem:
 def _write(facts: _Facts, new: list[str], tell: steps.Listener) -> str:
     if facts.whose != "same":
         facts.path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(facts.path, facts.content)
+        placing.put(facts.path, facts.content)
     if facts.known is None:
         return "read when supervisor starts"
     try:

@@ -51,7 +51,7 @@ def _step(place: Place, content: str, host: str, tell: steps.Listener) -> Line |
 
     def do() -> str:
         place.file.parent.mkdir(exist_ok=True)
-        files.write(place.file, content)
+        placing.put(place.file, content)
         if place.link:
             files.point(place.link, f"../{place.file.parent.name}/{place.file.name}")
         nginx.test(place.main)
