@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Go back to the newest good release before the live one, or to VERSION.",
     ),
     "prune": ("prune", "Delete the releases and environments of a site that nobody needs."),
+    "migrations": ("migrations", "List the migrations that are pending, with their risk."),
+    "migrate": ("migrate", "Run the pending migrations that are safe while the old code runs."),
     "freeze": ("freeze", "Refuse installs and rollbacks in a site for a REASON."),
     "thaw": ("thaw", "Allow installs and rollbacks in a site again."),
     "recover": ("recover", "Finish or take back a run that was interrupted."),

@@ -15,6 +15,7 @@ from artifact.host import (
     bundle,
     check,
     freeze,
+    migrate,
     observe,
     preflight,
     recording,
@@ -241,6 +242,7 @@ def _switching(
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
+    yield migrate.step(site, version, facts.install.migrations, tell, record)
     yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"

@@ -30,8 +30,6 @@ from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
 
-POLICIES = ("list", "stop", "run")
-
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -159,7 +157,14 @@ def policy(
         return "the application has no Django"
     if chosen == "run" and record is not None:
         return _done(run(site, found, wishes or Wishes(), tell, record))
-    seen = migrations.pending(site, version, tell)
+    try:
+        seen = migrations.pending(site, version, tell)
+    except Refused as error:
+        if chosen != "list":
+            raise
+        # It serves: that its commands do not load keeps nobody from being served.
+        tell(steps.Warned(error.message, error.hint))
+        return "not known"
     for trouble in seen.troubles:
         tell(steps.Warned(trouble))
     for migration in seen.migrations:
@@ -185,7 +190,9 @@ def step(
         "run": f"run the migrations that {version} has before it",
     }
     return Step(
-        "migrations", said[chosen], lambda: policy(site, version, chosen, tell, record=record)
+        "migrations",
+        said.get(chosen, said["list"]),
+        lambda: policy(site, version, chosen, tell, record=record),
     )
 
 
