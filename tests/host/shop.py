@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
 
 def insert(apps, schema_editor):
     apps.get_model("shop", "Item").objects.create(name="twice?")
-    time.sleep(0.1)
+    time.sleep(1)  # long enough for the others to come and find the lock taken
 """
 
 INITIAL = (
