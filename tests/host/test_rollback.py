@@ -85,6 +85,15 @@ def test_what_was_left_is_not_chosen_again_and_can_be_named(machine: Machine) ->
     assert states(machine)["3"] == "good"
 
 
+def test_after_going_far_back_a_newer_one_is_not_chosen(machine: Machine) -> None:
+    installed(machine, "1", "2", "3")
+    assert rollback(machine, "1").returncode == 0
+    refused = rollback(machine)
+    assert refused.returncode == 5, refused.stderr
+    assert "2 (good)" in refused.stderr
+    assert live(machine) == "1"
+
+
 def test_an_install_after_a_rollback_makes_it_good_again(machine: Machine) -> None:
     installed(machine, "1", "2")
     assert rollback(machine).returncode == 0
