@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demonstration import place
-
 from artifact.archive import reader
 from artifact.host import servers
+from artifact.manifest import Manifest
 from artifact.services import supervisor
 from artifact.site import Site
 from benchmarks import measuring, peers
 from benchmarks.measuring import BenchFailed
 from benchmarks.projects import Project
 from benchmarks.workshop import Workshop, remove
+from demonstration import place
 
 _ANSWER_SECONDS = 30.0
+_DATABASE = "db.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def served(shop: Workshop, project: Project) -> Iterator[Served]:
     Raises:
         BenchFailed: a step did not work.
     """
-    port = place.free_port()
+    port = place.free_port(0)
     root = shop.path("serve", project.name, "site")
     remove(root)
     artifact = _build(shop, project, root, port)
@@ -112,6 +113,22 @@ def _supervised(
     try:
         root.mkdir(parents=True, exist_ok=True)
         site.settings.write_text(f'[supervisor]\nurl = "{running.url}"\n', encoding="utf-8")
+        _make_database(shop, project, manifest, site)
         yield shop.variables(shop.path("cache", "none"))
     finally:
         place.stop_supervisord(running)
+
+
+def _make_database(shop: Workshop, project: Project, manifest: Manifest, site: Site) -> None:
+    """Create the database that a project has beside its code, as one does before a first install.
+
+    It outlives releases, so the artifact only links to it; the environment was just compiled.
+    """
+    if _DATABASE not in manifest.install.shared:
+        return
+    python = site.environment(manifest.environment.key) / "bin" / "python"
+    workspace = shop.path("workspaces", f"serve-{project.name}")
+    env = shop.variables(shop.path("cache", "none"))
+    measuring.run([python, "manage.py", "migrate", "--verbosity", "0"], cwd=workspace, env=env)
+    site.shared.mkdir()
+    (workspace / _DATABASE).rename(site.shared / _DATABASE)

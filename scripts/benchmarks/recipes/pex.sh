@@ -3,5 +3,4 @@
 #
 #   pex.sh WORKSPACE PEX PYTHON OUTPUT
 set -euo pipefail
-"$2" --use-pip-config --pip-version latest-compatible --python "$3" \
-    -r "$1/requirements.txt" -D "$1" -o "$4"
+"$2" --use-pip-config --pip-version 25.3 --python "$3" -r "$1/requirements.txt" -D "$1" -o "$4"

@@ -188,7 +188,9 @@ def test_credentials_are_in_no_lock_no_message_and_no_argument(
     )
     script = (
         "import sys\nfrom pathlib import Path\nfrom artifact import config\n"
-        "from artifact.build import interpreter, lock, places, tools, wheelhouse\n"
+        "from artifact.build import places\n"
+        "from artifact.build.environments import interpreter\n"
+        "from artifact.build.locking import lock, tools, wheelhouse\n"
         "project = Path.cwd()\nfound = config.load(project)\n"
         "where = places.places(found.root)\n"
         "python = interpreter.find(found.python.interpreter, where)\n"
