@@ -16,30 +16,33 @@ DIRECTORY = Path("/etc/nginx")
 _SECONDS = 30.0
 _SERVER_NAME = re.compile(r"([A-Za-z0-9_*][A-Za-z0-9_.*-]*)(?::([0-9]{1,5}))?")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9/_.+-]+")
-_HTTP = 80
+_HTTP, _HTTPS = 80, 443
 
-# Django's hashes have 12 hex digits, webpack's 20; eight may be a date.
-_HASHED = r"^/static/.+\.[0-9a-f]{12,64}\."
+HASHED = r"[.-][0-9a-f]{12,64}\."
+"""In names that hold the hash of what they name: Django's have 12 hex digits, webpack's 20.
+
+Eight may be a date.
+"""
 
 _BLOCK = """\
 upstream {upstream} {{
     server {server} fail_timeout=0;
 }}
-{upgrade}
+{upgrade}{redirect}
 server {{
     listen {port};
     server_name {host};
-    client_max_body_size 20m;
+{tls}    client_max_body_size 20m;
 
-    # The content under a hashed name never changes.
-    location ~ "{hashed}" {{
+    # The content under a hashed name never changes; those of older releases are here as well.
+    location ~ "^/static/(?<static_file>.+{hashed}.*)$" {{
         root {root};
-        try_files $uri @{upstream};
+        try_files /static/$static_file {live}@{upstream};
         add_header Cache-Control "public, max-age=31536000, immutable";
     }}
-    location /static/ {{
+    location ~ "^/static/(?<static_file>.+)$" {{
         root {root};
-        try_files $uri @{upstream};
+        try_files /static/$static_file {live}@{upstream};
     }}
     location / {{
         try_files /nonexistent @{upstream};
@@ -55,12 +58,29 @@ server {{
 }}
 """
 
+_REDIRECT = """
+server {{
+    listen {port};
+    server_name {host};
+    return 301 https://$host$request_uri;
+}}
+"""
+
 _UPGRADE = """\
 map $http_upgrade ${variable} {{
     default upgrade;
     '' close;
 }}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What TLS is served with."""
+
+    chain: Path
+    """The certificate and those between it and its authority, PEM."""
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +115,16 @@ def place(directory: Path, name: str) -> Place:
     return Place(directory, directory / "conf.d" / f"{name}.conf", None)
 
 
-def block(site: Site, manifest: Manifest, server_name: str) -> str:
+def block(
+    site: Site, manifest: Manifest, server_name: str, certificate: Certificate | None = None
+) -> str:
     """Render the server block: proxy to the listening process, static files from the site.
+
+    Static files without a hash are those of the live release.
 
     Args:
         server_name: "example.com" or "example.com:8080".
+        certificate: has it serve TLS, and redirect from port 80 where no other port is named.
 
     Raises:
         UsageError: the name is not one, or it is not clear which process serves.
@@ -107,8 +132,9 @@ def block(site: Site, manifest: Manifest, server_name: str) -> str:
     matched = _SERVER_NAME.fullmatch(server_name)
     if matched is None:
         raise UsageError(f"{server_name!r} is no server name", hint="example.com, or with :port")
-    if not _SAFE_PATH.fullmatch(str(site.root)):
-        raise UsageError(f"{site.root} cannot be written into nginx's configuration safely")
+    for path in (site.root, *((certificate.chain, certificate.key) if certificate else ())):
+        if not _SAFE_PATH.fullmatch(str(path)):
+            raise UsageError(f"{path} cannot be written into nginx's configuration safely")
     name = _served(manifest)
     upstream = f"{manifest.name}-{name}"
     variable = upstream.replace("-", "_") + "_connection"
@@ -116,15 +142,28 @@ def block(site: Site, manifest: Manifest, server_name: str) -> str:
     connection = [f"proxy_set_header Connection {'$' + variable if upgrades else 'close'};"]
     if upgrades:
         connection.append("proxy_set_header Upgrade $http_upgrade;")
+    live = f"/releases/current/{manifest.static}/$static_file " if manifest.static else ""
+    redirect = certificate and not matched[2]
     return _BLOCK.format(
         upstream=upstream,
         server=address(manifest.processes[name].listen),
         upgrade=_UPGRADE.format(variable=variable) if upgrades else "",
-        port=matched[2] or _HTTP,
+        redirect=_REDIRECT.format(port=_HTTP, host=matched[1]) if redirect else "",
+        port=f"{matched[2] or _HTTPS} ssl" if certificate else matched[2] or _HTTP,
+        tls=_tls(certificate) if certificate else "",
         host=matched[1],
-        hashed=_HASHED,
+        hashed=HASHED,
         root=site.root,
+        live=live,
         connection="\n".join(" " * 8 + line for line in connection),
+    )
+
+
+def _tls(certificate: Certificate) -> str:
+    return (
+        f"    ssl_certificate {certificate.chain};\n"
+        f"    ssl_certificate_key {certificate.key};\n"
+        "    ssl_protocols TLSv1.2 TLSv1.3;\n"
     )
 
 

@@ -10,26 +10,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from artifact import redaction
-from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
+from artifact.services import xml_rpc
+from artifact.services.xml_rpc import Value
 from artifact.site import Site
-
-if TYPE_CHECKING:
-    from xmlrpc.client import Fault, ServerProxy, Transport
 
 SLOTS = 2
 """One slot is live, the other sleeps and keeps the socket open."""
 
-_ANSWER_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LOG_BYTES, _LINE_BYTES = 16384, 400
 # supervisor kills after its stopwaitsecs and only then calls a process stopped.
 _KILL_MARGIN_SECONDS = 15
 
-# Faults of supervisor.xmlrpc that we answer: http://supervisord.org/api.html
+# Faults of supervisor.xmlrpc that we know: http://supervisord.org/api.html
 _UNKNOWN_METHOD, _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 1, 10, 60, 70, 90
 _UP = frozenset({"STARTING", "RUNNING"})
 _DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN"})
@@ -45,6 +41,14 @@ class SupervisorError(Exception):
 
 class Unreachable(SupervisorError):
     """Nobody answers at supervisor's address."""
+
+
+class SaidNo(SupervisorError):
+    """Supervisor understood and refused: a fault of its API."""
+
+    def __init__(self, message: str, *, hint: str, code: int) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,12 @@ def members(url: str) -> tuple[Member, ...]:
         Unreachable: nobody answers at `url`.
         SupervisorError: somebody else does.
     """
-    with _connected(url) as server:
-        return tuple(_member(row) for row in _rows(server.supervisor.getAllProcessInfo()))
+    return tuple(_member(row) for row in _rows(_call(url, "getAllProcessInfo")))
 
 
 def member(url: str, name: str) -> Member:
     """Return one process, known by `Member.name`; raises as `members`."""
-    with _connected(url) as server:
-        return _member(_row(server.supervisor.getProcessInfo(name)))
+    return _member(_row(_call(url, "getProcessInfo", name)))
 
 
 def manners(url: str) -> tuple[Manner, ...]:
@@ -110,16 +112,16 @@ def manners(url: str) -> tuple[Manner, ...]:
 
     Raises as `members`.
     """
-    rows: list[dict[str, Any]] = []
-    with _connected(url) as server, _tolerating(_UNKNOWN_METHOD):
-        rows = _rows(server.supervisor.getAllConfigInfo())
+    rows: list[dict[str, Value]] = []
+    with _tolerating(_UNKNOWN_METHOD):
+        rows = _rows(_call(url, "getAllConfigInfo"))
     return tuple(
         Manner(
             program=str(row["group"]),
             process=str(row["name"]),
             command=str(row["command"]),
-            stop_signal=int(row["stopsignal"]),
-            stop_seconds=float(row["stopwaitsecs"]),
+            stop_signal=int(str(row["stopsignal"])),
+            stop_seconds=float(str(row["stopwaitsecs"])),
             kills_group=bool(row["killasgroup"]),
         )
         for row in rows
@@ -128,8 +130,7 @@ def manners(url: str) -> tuple[Manner, ...]:
 
 def daemon_pid(url: str) -> int:
     """Return the pid of supervisord itself; raises as `members`."""
-    with _connected(url) as server:
-        return int(str(server.supervisor.getPID()))
+    return int(str(_call(url, "getPID")))
 
 
 def reread(url: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -138,23 +139,24 @@ def reread(url: str) -> tuple[frozenset[str], frozenset[str]]:
     Returns:
         The programs that are new, and those that changed but keep running as they were.
     """
-    with _connected(url) as server:
-        answer: Any = server.supervisor.reloadConfig()
-        added, changed, _ = answer[0]
-        return frozenset(map(str, added)), frozenset(map(str, changed))
+    match _call(url, "reloadConfig"):
+        case [[list(added), list(changed), _]]:
+            return frozenset(map(str, added)), frozenset(map(str, changed))
+        case answer:
+            raise _senseless(answer)
 
 
 def add(url: str, program: str) -> None:
     """Make a program known that stands in a file read again, and start it; raises as `members`."""
-    with _connected(url) as server, _tolerating(_ALREADY_ADDED):
-        server.supervisor.addProcessGroup(program)
+    with _tolerating(_ALREADY_ADDED):
+        _call(url, "addProcessGroup", program)
 
 
 def remove(url: str, program: str) -> None:
     """Stop a program and forget it; one nobody knows is fine."""
-    with _connected(url) as server, _tolerating(_BAD_NAME):
-        server.supervisor.stopProcessGroup(program)
-        server.supervisor.removeProcessGroup(program)
+    with _tolerating(_BAD_NAME):
+        _call(url, "stopProcessGroup", program)
+        _call(url, "removeProcessGroup", program)
 
 
 def start(url: str, name: str) -> None:
@@ -162,8 +164,8 @@ def start(url: str, name: str) -> None:
 
     Nor would waiting help: supervisor says "started" of a program that dies one second later.
     """
-    with _connected(url) as server, _tolerating(_ALREADY_STARTED):
-        server.supervisor.startProcess(name, False)  # noqa: FBT003 - the API has no names
+    with _tolerating(_ALREADY_STARTED):
+        _call(url, "startProcess", name, wait=False)
 
 
 def stop(url: str, name: str, timeout: float) -> None:
@@ -175,8 +177,8 @@ def stop(url: str, name: str, timeout: float) -> None:
     Raises:
         SupervisorError: it is still there after that and a margin for supervisor's own kill.
     """
-    with _connected(url) as server, _tolerating(_NOT_RUNNING):
-        server.supervisor.stopProcess(name, False)  # noqa: FBT003 - the API has no names
+    with _tolerating(_NOT_RUNNING):
+        _call(url, "stopProcess", name, wait=False)
     deadline = time.monotonic() + timeout + 2 * _KILL_MARGIN_SECONDS
     while (found := member(url, name)).state not in _DOWN:
         if time.monotonic() >= deadline:
@@ -192,9 +194,8 @@ def log_tail(url: str, name: str, lines: int = 20) -> tuple[str, ...]:
     """Return the end of what a process printed, redacted; nothing where it has no log."""
     length = max(_LOG_BYTES, lines * _LINE_BYTES)
     try:
-        with _connected(url) as server:
-            output = server.supervisor.tailProcessStdoutLog(name, 0, length)
-            errors = server.supervisor.tailProcessStderrLog(name, 0, length)
+        output = _call(url, "tailProcessStdoutLog", name, 0, length)
+        errors = _call(url, "tailProcessStderrLog", name, 0, length)
     except SupervisorError:
         return ()
     text = "".join(str(part[0]) for part in (output, errors) if isinstance(part, list))
@@ -271,120 +272,76 @@ def _escape(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _member(row: dict[str, Any]) -> Member:
-    return Member(
-        program=str(row["group"]),
-        process=str(row["name"]),
-        state=str(row["statename"]),
-        pid=int(row["pid"]),
-        since=int(row["start"]),
-        trouble=str(row["spawnerr"]),
-    )
+def _member(row: dict[str, Value]) -> Member:
+    try:
+        return Member(
+            program=str(row["group"]),
+            process=str(row["name"]),
+            state=str(row["statename"]),
+            pid=int(str(row["pid"])),
+            since=int(str(row["start"])),
+            trouble=str(row["spawnerr"]),
+        )
+    except (KeyError, ValueError):
+        raise _senseless(row) from None
 
 
-def _row(answer: object) -> dict[str, Any]:
+def _row(answer: Value) -> dict[str, Value]:
     if not isinstance(answer, dict):
-        raise SupervisorError(f"supervisor gave an answer of no sense: {answer!r}")
+        raise _senseless(answer)
     return answer
 
 
-def _rows(answer: object) -> list[dict[str, Any]]:
+def _rows(answer: Value) -> list[dict[str, Value]]:
     if not isinstance(answer, list):
-        raise SupervisorError(f"supervisor gave an answer of no sense: {answer!r}")
+        raise _senseless(answer)
     return [_row(row) for row in answer]
+
+
+def _senseless(answer: Value) -> SupervisorError:
+    return SupervisorError(f"supervisor gave an answer of no sense: {answer!r:.200}")
 
 
 @contextmanager
 def _tolerating(code: int) -> Iterator[None]:
-    from xmlrpc.client import Fault
-
     try:
         yield
-    except Fault as fault:
-        if fault.faultCode != code:
+    except SaidNo as error:
+        if error.code != code:
             raise
 
 
-@contextmanager
-def _connected(url: str) -> Iterator[ServerProxy]:
-    """Yield a proxy for the block and put what goes wrong in it into words."""
-    # Imported late: they cost 50 ms, and a site without supervisor needs neither.
-    import http.client
-    from xml.parsers.expat import ExpatError
-    from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy
+def _call(url: str, method: str, *parameters: str | int, wait: bool | None = None) -> Value:
+    """Call one of supervisor's methods and put what goes wrong into words.
 
+    Args:
+        wait: the last parameter of those that start and stop.
+    """
+    given = parameters if wait is None else (*parameters, wait)
+    where = redaction.strip_credentials(url)
     try:
-        with ServerProxy(_address(url), transport=_transport(url)) as server:
-            yield server
-    except Fault as fault:
-        raise _fault(fault) from fault
-    except ProtocolError as error:
+        return xml_rpc.call(url, f"supervisor.{method}", *given)
+    except xml_rpc.Fault as fault:
+        raise _said_no(fault) from fault
+    except xml_rpc.Unwelcome as error:
         hint = "give its user and password in the URL: unix://user:password@/path"
         raise SupervisorError(
-            f"supervisor at {url} answered {error.errcode} {error.errmsg}",
-            hint=hint if error.errcode == 401 else "",
+            f"supervisor at {where} answered {error}", hint=hint if error.status == 401 else ""
         ) from error
     except OSError as error:
         raise Unreachable(
-            f"supervisor does not answer at {url}: {error.strerror or error}", hint=_advice(error)
+            f"supervisor does not answer at {where}: {error.strerror or error}", hint=_advice(error)
         ) from error
-    except (Error, ExpatError, http.client.HTTPException) as error:
-        raise SupervisorError(f"what answers at {url} is not supervisor: {error}") from error
+    except xml_rpc.Garbled as error:
+        raise SupervisorError(f"what answers at {where} is not supervisor: {error}") from error
 
 
-def _transport(url: str) -> Transport:
-    """Return how to reach supervisor."""
-    import http.client
-    import socket
-    from xmlrpc.client import Transport
-
-    scheme, _, rest = url.partition("://")
-
-    class Connection(http.client.HTTPConnection):
-        def connect(self) -> None:
-            if scheme == "http":
-                super().connect()
-                return
-            # Set before it connects: whoever closes us after a failure closes it too.
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(_ANSWER_SECONDS)
-            self.sock.connect(rest.rpartition("@")[2])
-
-    class Door(Transport):
-        def make_connection(
-            self, host: tuple[str, dict[str, str]] | str
-        ) -> http.client.HTTPConnection:
-            if self._connection[1] is not None:
-                return self._connection[1]
-            address, self._extra_headers, _ = self.get_host_info(host)
-            connection = Connection(address, timeout=_ANSWER_SECONDS)
-            self._connection = host, connection  # what close() closes
-            return connection
-
-    return Door()
-
-
-def _address(url: str) -> str:
-    """Return the URL for `ServerProxy`, which takes user and password out of it."""
-    scheme, _, rest = url.partition("://")
-    if scheme == "http":
-        return url
-    if scheme == "unix" and rest.rpartition("@")[2].startswith("/"):
-        credentials, at, _ = rest.rpartition("@")
-        return f"http://{credentials}{at}supervisor"
-    raise ConfigurationError(
-        f"supervisor's URL {url!r} is neither unix:///path/of/supervisor.sock nor http://host:port"
-    )
-
-
-def _fault(fault: Fault) -> SupervisorError:
+def _said_no(fault: xml_rpc.Fault) -> SaidNo:
     hints = {
         _BAD_NAME: "add its program to supervisor's configuration, then `supervisorctl update`",
         _UNKNOWN_METHOD: "add [rpcinterface:supervisor] to supervisor's configuration",
     }
-    return SupervisorError(
-        f"supervisor says {fault.faultString}", hint=hints.get(fault.faultCode, "")
-    )
+    return SaidNo(f"supervisor says {fault.text}", hint=hints.get(fault.code, ""), code=fault.code)
 
 
 def _advice(error: OSError) -> str:
