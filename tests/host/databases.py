@@ -27,7 +27,11 @@ def make_environment(path: Path) -> None:
     subprocess.run(make, check=True, capture_output=True)
     python = path / "bin" / "python"
     install = [uv, "pip", "install", "--quiet", "--python", str(python), f"django=={DJANGO}"]
-    subprocess.run([*install, "psycopg[binary]", "pymysql"], check=True, capture_output=True)
+    subprocess.run(
+        [*install, "--compile-bytecode", "psycopg[binary]", "pymysql"],
+        check=True,
+        capture_output=True,
+    )
 
 
 @dataclass
