@@ -297,6 +297,7 @@ class _Building:
             processes=config.processes(there.config),
             install=there.config.install,
             django=produced.settings,
+            static=produced.static,
             assets=produced.steps,
         )
 

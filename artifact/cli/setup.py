@@ -12,6 +12,7 @@ from artifact.cli import terminal
 
 if TYPE_CHECKING:
     from artifact.host.setup import Outcome
+    from artifact.services.nginx import Certificate
 
 
 @click.command()
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     help="nginx's configuration.",
 )
 @click.option(
+    "--tls-certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Have nginx serve TLS with this chain of certificates.",
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its key.")
+@click.option(
     "--supervisor-dir",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -43,6 +51,8 @@ def command(
     nginx: bool,
     server_name: str,
     nginx_dir: Path,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     supervisor_dir: Path | None,
     plan_only: bool,
     as_json: bool,
@@ -66,6 +76,7 @@ def command(
         nginx=nginx,
         server_name=server_name,
         nginx_directory=nginx_dir,
+        certificate=_certificate(tls_certificate, tls_key, nginx=nginx),
         supervisor_directory=supervisor_dir,
     )
     if plan_only:
@@ -76,6 +87,19 @@ def command(
         terminal.document("setup", _document(outcome))
     else:
         tell(steps.Said(_end(outcome)))
+
+
+def _certificate(chain: Path | None, key: Path | None, *, nginx: bool) -> Certificate | None:
+    from artifact.errors import UsageError
+    from artifact.services.nginx import Certificate
+
+    if chain is None and key is None:
+        return None
+    if not nginx:
+        raise UsageError("--tls-certificate is for nginx", hint="add --nginx")
+    if chain is None or key is None:
+        raise UsageError("a certificate needs its key", hint="give --tls-certificate and --tls-key")
+    return Certificate(chain.absolute(), key.absolute())
 
 
 def _end(outcome: Outcome) -> str:

@@ -21,6 +21,7 @@ from artifact.host import (
     recording,
     recover,
     retention,
+    static,
     status,
     unpack,
 )
@@ -174,7 +175,7 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
     release = site.release(manifest.version)
 
     def make_directories() -> None:
-        for path in (site.releases, site.environments, site.shared):
+        for path in (site.releases, site.environments, site.shared, site.static):
             path.mkdir(mode=0o755, exist_ok=True)
         if not site.default_environment.is_symlink():
             files.point(site.default_environment, "../releases/current/virtualenv")
@@ -207,6 +208,8 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
         )
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda: "the same")
+    if manifest.static and facts.install.static == "shared":
+        yield static.step(site, manifest, tell)
 
 
 def _switching(

@@ -15,7 +15,7 @@ import msgspec
 
 from artifact import files, steps
 from artifact.errors import ArtifactError, Refused
-from artifact.host import history, recording, recover, releases, state, unpack
+from artifact.host import history, recording, recover, releases, state, static, unpack
 from artifact.host import settings as site_settings
 from artifact.host.history import Record
 from artifact.journal import Journal
@@ -202,6 +202,7 @@ def _carry_out(site: Site, planned: Pruning, record: Journal, tell: steps.Listen
     for number, path in enumerate(found := sorted(site.trash.iterdir())):
         tell(steps.Progress("deleting", number, len(found), "trees"))
         files.remove_tree(path)
+    static.sweep(site)
 
 
 def _discard_release(site: Site, one: Doomed, record: Journal) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from artifact import process
 from artifact.services import supervisor
-from tests.host.machine import Machine, await_, free_port
+from tests.host.machine import Machine, await_, end, free_port
 
 SUPERVISORDS = {
     "pypi": str(Path(sys.executable).with_name("supervisord")),
@@ -70,8 +70,7 @@ files = %(here)s/conf.d/*.conf
         await_("supervisord's answer and the bystander", lambda: _bystander(url))
         yield url, programs
     finally:
-        child.terminate()
-        child.wait(30)
+        end(child)
         shutil.rmtree(sockets)
 
 

@@ -50,6 +50,8 @@ class AssetTree:
     steps: tuple[manifest.AssetStep, ...]
     settings: str
     """Django's settings module; empty for other applications."""
+    static: str = ""
+    """The directory in the project that collectstatic filled; empty where it was not run."""
 
     @property
     def paths(self) -> frozenset[str]:
@@ -74,6 +76,7 @@ class Assets:
         self.declared = config.assets
         self.section = config.django
         self.facts: django.Facts | None = None
+        self.static = ""
         if self.section and not django.is_installed(environment):
             tell(
                 steps.Said(
@@ -128,6 +131,7 @@ class Assets:
             tuple(merged[path] for path in sorted(merged, key=str.encode)),
             tuple(step for step, _ in self.workshop.done),
             settings,
+            self.static,
         )
 
     def _may_compress(self, section: DjangoSection) -> bool:
@@ -173,6 +177,7 @@ class Assets:
         root = django.static_root(self._ask(section))
         if isinstance(root, django.Skipped):
             return self._skip(root)
+        self.static = root
 
         def make_stale(work: Path) -> None:
             # What lies there already must not be taken for newer than what is collected.

@@ -10,6 +10,7 @@ from artifact.host.problem import Problem
 from artifact.host.settings import Settings
 from artifact.manifest import Install, Manifest
 from artifact.services.nginx import DIRECTORY as NGINX
+from artifact.services.nginx import Certificate
 from artifact.site import Site
 from artifact.steps import Step, Warned
 
@@ -25,6 +26,8 @@ class Wishes:
     nginx: bool = False
     server_name: str = ""
     nginx_directory: Path = NGINX
+    certificate: Certificate | None = None
+    """What nginx serves TLS with; without one it serves plain HTTP."""
     supervisor_directory: Path | None = None
     """Where supervisor's program file goes; found from supervisor's own configuration if None."""
 

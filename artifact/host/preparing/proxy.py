@@ -12,7 +12,7 @@ from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found, Line
 from artifact.host.problem import Problem
 from artifact.services import nginx
-from artifact.services.nginx import Place
+from artifact.services.nginx import Certificate, Place
 from artifact.steps import Step, Warned
 
 
@@ -22,7 +22,10 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
         return
     place = nginx.place(aim.wishes.nginx_directory.absolute(), aim.manifest.name)
     host = aim.wishes.server_name or platform.node()
-    content = marked(nginx.block(aim.site, aim.manifest, host))
+    certificate = aim.wishes.certificate
+    if certificate is not None:
+        yield from _missing(certificate)
+    content = marked(nginx.block(aim.site, aim.manifest, host, certificate))
     whose = placing.whose(place.file, content)
     if whose == "edited":
         yield Problem(
@@ -35,6 +38,15 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
         yield Line("nginx", f"{place.file} for {host}")
         return
     yield _step(place, content, host, tell)
+
+
+def _missing(certificate: Certificate) -> Iterator[Problem]:
+    for path in (certificate.chain, certificate.key):
+        if not path.is_file():
+            yield Problem(
+                f"there is no {path} to serve TLS with",
+                "put it there; `certbot certonly` makes one",
+            )
 
 
 def _is_read(place: Place) -> bool:
