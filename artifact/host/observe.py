@@ -8,7 +8,7 @@ from pathlib import Path
 from artifact import journal
 from artifact.archive.reader import Artifact
 from artifact.errors import ArtifactRejected, Refused, UsageError
-from artifact.host import releases, servers, unpack
+from artifact.host import releases, unpack
 from artifact.host import settings as site_settings
 from artifact.host.settings import Settings
 from artifact.manifest import Install, Manifest
@@ -53,12 +53,6 @@ class Facts:
     def managed(self) -> bool:
         """Tell whether supervisor runs processes that the switch has to restart."""
         return self.install.restart != "none" and bool(self.manifest.processes)
-
-    def in_slots(self, process: str) -> bool:
-        """Tell whether a process is switched slot by slot."""
-        return self.install.restart == "slots" and servers.takes_slots(
-            self.manifest.processes[process]
-        )
 
 
 def site_of(artifact: Artifact, root: str) -> Site:

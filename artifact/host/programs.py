@@ -31,8 +31,8 @@ class Wanted:
     shown without it."""
 
     def in_slots(self, process: str) -> bool:
-        """Tell whether a process is switched slot by slot."""
-        return self.install.restart == "slots" and servers.takes_slots(
+        """Tell whether two releases of a process run side by side while they change."""
+        return self.install.restart == "slots" and servers.side_by_side(
             self.manifest.processes[process]
         )
 
@@ -83,7 +83,8 @@ def details(wanted: Wanted) -> Iterator[Problem]:
 
 def _known(wanted: Wanted, name: str, members: Sequence[Member]) -> Iterator[Problem]:
     program = supervisor.program_name(wanted.manifest.name, name)
-    found, slots = [member.process for member in members], wanted.in_slots(name)
+    found = [member.process for member in members]
+    slots = wanted.in_slots(name) and servers.takes_slots(wanted.manifest.processes[name])
     if not found:
         yield Problem(f"program {program} is not known to supervisor", _remedy(wanted, name))
     elif slots and sorted(found) != [f"slot_{n}" for n in range(supervisor.SLOTS)]:

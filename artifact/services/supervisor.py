@@ -20,6 +20,9 @@ from artifact.site import Site
 SLOTS = 2
 """One slot is live, the other sleeps and keeps the socket open."""
 
+TURN = "turn_"
+"""What the processes are called of which the even and the odd ones take turns."""
+
 _POLL_SECONDS = 0.05
 _LOG_BYTES, _LINE_BYTES = 16384, 400
 # supervisor kills after its stopwaitsecs and only then calls a process stopped.
@@ -178,8 +181,7 @@ def stop(url: str, name: str, timeout: float) -> None:
     Raises:
         SupervisorError: it is still there after that and a margin for supervisor's own kill.
     """
-    with _tolerating(_NOT_RUNNING):
-        _call(url, "stopProcess", name, wait=False)
+    begin_stop(url, name)
     deadline = time.monotonic() + timeout + 2 * _KILL_MARGIN_SECONDS
     while (found := member(url, name)).state not in _DOWN:
         if time.monotonic() >= deadline:
@@ -189,6 +191,12 @@ def stop(url: str, name: str, timeout: float) -> None:
                 hint="lower the program's stopwaitsecs, or look at what it waits for",
             )
         time.sleep(_POLL_SECONDS)
+
+
+def begin_stop(url: str, name: str) -> None:
+    """Send a process the signal to stop and do not wait; one that does not run is fine."""
+    with _tolerating(_NOT_RUNNING):
+        _call(url, "stopProcess", name, wait=False)
 
 
 def log_tail(url: str, name: str, lines: int = 20) -> tuple[str, ...]:
@@ -224,19 +232,24 @@ def program(
 
     Args:
         command: path of the `artifact` that supervisor is to run.
-        slots: the process has a listening socket that supervisor keeps open.
+        slots: the old and the new release run beside each other while they change: around the
+            listening socket that supervisor keeps open, or as two sets of workers.
         user: recorded as owner of a unix socket; `artifact exec` drops the privileges itself.
         stop_signal: the one on which it finishes its requests.
     """
     settings = manifest.processes[process]
     name = program_name(manifest.name, process)
     start = f"{shlex.join([command, 'exec', str(site.root), '--process', process])}"
-    kind = "fcgi-program" if slots else "program"
+    kind = "fcgi-program" if slots and settings.listen else "program"
     lines = [f"[{kind}:{name}]"]
-    if slots:
+    if slots and settings.listen:
         lines += _socket(settings.listen, user)
         lines += [f"command = {_escape(start)} --slot %(process_num)d"]
         lines += ["process_name = slot_%(process_num)d", f"numprocs = {SLOTS}"]
+    elif slots:
+        lines += [f"command = {_escape(start)} --worker %(process_num)d"]
+        lines += [f"process_name = {TURN}%(process_num)d"]
+        lines += [f"numprocs = {SLOTS * settings.instances}"]
     else:
         lines += [f"command = {_escape(start)}"]
         if settings.instances > 1:

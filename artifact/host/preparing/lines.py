@@ -46,8 +46,8 @@ class Aim:
     """Who the processes run as; empty for whoever starts them."""
 
     def in_slots(self, process: str) -> bool:
-        """Tell whether a process is switched slot by slot."""
-        return self.install.restart == "slots" and servers.takes_slots(
+        """Tell whether two releases of a process run side by side while they change."""
+        return self.install.restart == "slots" and servers.side_by_side(
             self.manifest.processes[process]
         )
 
