@@ -159,6 +159,15 @@ class Install(_Value, frozen=True, kw_only=True):
     static: str = "shared"
 
 
+class MigrationCommands(_Value, frozen=True, kw_only=True):
+    """How an application that is not Django's lists and runs its migrations."""
+
+    list: str
+    """Prints what is pending, one a line."""
+    run: str
+    """Runs all of it."""
+
+
 class AssetStep(_Value, frozen=True, kw_only=True):
     """An asset step and the digest of what it depended on."""
 
@@ -186,6 +195,7 @@ class Manifest(_Value, frozen=True, kw_only=True):
     components: tuple[Component, ...]
     migrations: dict[str, tuple[str, ...]] = {}
     """Application label to the names of its migrations."""
+    migration_commands: MigrationCommands | None = None
     processes: dict[str, Process] = {}
     install: Install = Install()
     django: str = ""

@@ -51,7 +51,7 @@ def command(
     """
     import msgspec
 
-    from artifact.host import find, migrate, migrations
+    from artifact.host import applying, find, migrate, migrations
 
     chosen = find.find(site)
     version = version_of(chosen, release)
@@ -64,7 +64,7 @@ def command(
         if found.troubles:
             raise Refused("; ".join(found.troubles))
         return
-    wishes = migrate.Wishes(allow_unsafe, only_safe, wait, lock_timeout)
+    wishes = applying.Wishes(allow_unsafe, only_safe, wait, lock_timeout)
     outcome = migrate.migrate(chosen, version, wishes, tell)
     if as_json:
         terminal.document("migrate", msgspec.to_builtins(outcome))

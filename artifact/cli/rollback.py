@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     help="How long to watch the older release before the rollback is done.",
 )
 @click.option("--despite-freeze", is_flag=True, help="Also where the site is frozen.")
+@click.option(
+    "--with-migrations",
+    is_flag=True,
+    help="First take back the migrations that the older release does not know.",
+)
+@click.option(
+    "--ignore-migrations",
+    is_flag=True,
+    help="Leave the databases alone, also where the older release may not work with them.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 @terminal.talking
@@ -38,6 +48,8 @@ def command(
     wait: float,
     probation: float,
     despite_freeze: bool,
+    with_migrations: bool,
+    ignore_migrations: bool,
     plan_only: bool,
     as_json: bool,
     tell: steps.Listener,
@@ -45,13 +57,21 @@ def command(
     """Go back to the newest good release before the live one, or to VERSION.
 
     SITE is its name or path; it may be left out where the machine has one. The release that is left
-    counts as rolled back: no rollback chooses it again by itself.
+    counts as rolled back: no rollback chooses it again by itself. Where the databases have
+    migrations that the older release does not know, it goes back if they only added to the schema.
     """
+    from artifact.errors import UsageError
     from artifact.host import rollback
 
+    if with_migrations and ignore_migrations:
+        raise UsageError("--with-migrations and --ignore-migrations exclude each other")
     site, wanted = _site_and_version(site_or_version, version)
     wishes = rollback.Wishes(
-        version=wanted, wait=wait, probation=probation, despite_freeze=despite_freeze
+        version=wanted,
+        wait=wait,
+        probation=probation,
+        despite_freeze=despite_freeze,
+        migrations="take back" if with_migrations else "ignore" if ignore_migrations else "judge",
     )
     outcome = rollback.plan(site, wishes) if plan_only else rollback.rollback(site, wishes, tell)
     if as_json:
@@ -95,5 +115,6 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "digest": facts.target.digest,
         "left": facts.live,
         "already_live": not outcome.steps,
+        "unknown_migrations": list(facts.gap.names),
         "steps": [{"name": step.name, "summary": step.summary} for step in outcome.steps],
     }

@@ -94,14 +94,14 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
         site = _identify(artifact, wishes)
         _make_private(site)
         doing = f"installing {artifact.manifest.reference}"
-        with files.locked(site.lock, doing=doing, wait=wishes.wait):
+        with files.locked(site.lock, doing=doing, wait=wishes.wait) as lock:
             recover.recover(site, tell)
             observe.check_same_version(artifact, site)
             facts = observe.observe(artifact, site)
             if facts.already_live and not status.look(site).problems:
                 return Outcome(facts, ())
             _policies(facts, wishes)
-            return _run(facts, wishes, tell)
+            return _run(facts, wishes, lock, tell)
 
 
 def _identify(artifact: Artifact, wishes: Wishes) -> Site:
@@ -131,7 +131,7 @@ def _make_private(site: Site) -> None:
         ) from error
 
 
-def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
+def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outcome:
     record = recording.begin(
         facts.site,
         command="install",
@@ -145,7 +145,7 @@ def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
         _preflight(facts, wishes, listener)
         switch = _switch(facts, listener)
         unpacking = tuple(_unpacking(facts, listener, record))
-        switching = tuple(_switching(facts, wishes, switch, listener, record))
+        switching = tuple(_switching(facts, wishes, switch, listener, record, lock))
         with recording.in_words(facts.live, switch):
             steps.run(unpacking, listener)
             # Not one loop: a release that fails from here on stays, for a person to look into it.
@@ -213,7 +213,12 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
 
 
 def _switching(
-    facts: Facts, wishes: Wishes, switch: Switch, tell: steps.Listener, record: Journal | None
+    facts: Facts,
+    wishes: Wishes,
+    switch: Switch,
+    tell: steps.Listener,
+    record: Journal | None,
+    lock: int | None = None,
 ) -> Iterator[Step]:
     site, version = facts.site, facts.manifest.version
 
@@ -245,7 +250,7 @@ def _switching(
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
-    yield migrate.step(site, version, facts.install.migrations, tell, record)
+    yield migrate.step(site, version, facts.install.migrations, tell, record, lock)
     yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"

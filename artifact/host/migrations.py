@@ -16,14 +16,16 @@ import msgspec
 
 from artifact import process, steps
 from artifact.errors import Refused
-from artifact.host import launch, releases
+from artifact.host import launch, migration_commands, releases
 from artifact.host.releases import Release
 from artifact.site import Site
 
 Risk = Literal["safe", "unsafe", "unknown"]
 Outcome = Literal["current", "pending", "ahead", "conflict", "unreachable"]
+Kind = Literal["django", "alembic", "commands", ""]
 
-_PROBE = Path(__file__).parent / "probes" / "migrations.py"
+_PROBES = Path(__file__).parent / "probes"
+_PROBE = {"django": _PROBES / "migrations.py", "alembic": _PROBES / "revisions.py"}
 _LOOK_SECONDS = 120.0
 
 
@@ -97,6 +99,9 @@ class Pending(msgspec.Struct, frozen=True):
     """The version of Django; empty for applications without it."""
     databases: tuple[Database, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    known: dict[str, tuple[str, ...]] = {}
+    """All that the release's code knows: application label to names, pending or not."""
+    kind: Kind = ""
 
     @property
     def migrations(self) -> tuple[Migration, ...]:
@@ -135,7 +140,7 @@ def unknown_to(
     """Ask a release what is applied that another one does not know: each database's `difference`.
 
     Args:
-        target: application label to names, as the other release's manifest has them.
+        target: `Pending.known` of the other release.
         version: of the newer release, whose code knows what its migrations did: "safe" is what
             only added to the schema, "unsafe" what the target cannot work with.
 
@@ -145,9 +150,15 @@ def unknown_to(
     return _look(releases.read(site, version), site, target, tell)
 
 
-def has_django(found: Release) -> bool:
-    """Tell whether Django's migrations are a release's."""
-    return bool(found.manifest.django) or (found.directory / "manage.py").is_file()
+def kind(found: Release) -> Kind:
+    """Tell what a release's migrations are; "" for none that we know of."""
+    described = found.manifest
+    if described.migration_commands is not None:
+        return "commands"
+    if described.django or (found.directory / "manage.py").is_file():
+        return "django"
+    there = (found.directory / "alembic.ini").is_file()
+    return "alembic" if there and "alembic" in described.environment.packages else ""
 
 
 def ask(
@@ -173,7 +184,7 @@ def ask(
     if user.pw_uid != os.geteuid():
         whole["user"] = {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
     ran = process.run(
-        [str(found.environment / "bin" / "python"), str(_PROBE)],
+        [str(found.environment / "bin" / "python"), str(_PROBE[kind(found)])],
         cwd=found.directory,
         env=environment,
         stdin=msgspec.json.encode(whole).decode(),
@@ -199,9 +210,11 @@ class _Broken(msgspec.Struct):
 def _look(
     found: Release, site: Site, target: Mapping[str, Sequence[str]] | None, tell: steps.Listener
 ) -> Pending:
-    version = found.manifest.version
-    if not has_django(found):
+    version, what = found.manifest.version, kind(found)
+    if not what:
         return Pending(version)
+    if what == "commands":
+        return Pending(version, databases=(_commanded(found, site, tell),), kind=what)
     try:
         request = {"mode": "look", "known": target}
         answer = ask(found, site, request, tell, timeout=_LOOK_SECONDS)
@@ -211,5 +224,20 @@ def _look(
             output=error.tail,
         ) from error
     return msgspec.json.decode(
-        msgspec.json.encode({**msgspec.json.decode(answer), "version": version}), type=Pending
+        msgspec.json.encode({**msgspec.json.decode(answer), "version": version, "kind": what}),
+        type=Pending,
+    )
+
+
+def _commanded(found: Release, site: Site, tell: steps.Listener) -> Database:
+    names = migration_commands.pending(site, found, tell)
+    why = "nobody but its author knows what it changes"
+    return Database(
+        alias="default",
+        vendor="as its own command says",
+        outcome="pending" if names else "current",
+        pending=tuple(
+            Migration(name, "unknown", why, reversible=False, atomic=False, operations=())
+            for name in names
+        ),
     )

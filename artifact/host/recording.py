@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from artifact import journal, signals, steps
-from artifact.errors import ArtifactError, Refused, ReleaseFailed, RollbackFailed, Stopped
+from artifact.errors import (
+    ArtifactError,
+    MigrationFailed,
+    MigrationHalfDone,
+    Refused,
+    ReleaseFailed,
+    RollbackFailed,
+    Stopped,
+)
 from artifact.host.activate import Switch
 from artifact.journal import Journal
 from artifact.services.supervisor import SupervisorError
@@ -41,6 +49,8 @@ def recorded(record: Journal) -> Iterator[None]:
     except RollbackFailed as error:
         with suppress(OSError):
             record.hear(steps.Warned(error.message))
+            if isinstance(error, MigrationHalfDone):
+                record.over(error.code, error.message)  # no command can take that back
         raise
     except ArtifactError as error:
         with suppress(OSError):
@@ -62,6 +72,8 @@ def in_words(live: str, switch: Switch) -> Iterator[None]:
     """
     try:
         yield
+    except MigrationFailed:
+        raise  # a database has changed, though nothing that serves has
     except (OSError, SupervisorError, ReleaseFailed) as error:
         hint: str = getattr(error, "hint", "")
         output: tuple[str, ...] = getattr(error, "output", ())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, RollbackFailed
-from artifact.host import activate, history
+from artifact.host import activate, applying, history, interrupted_migrations, releases
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
 from artifact.journal import Journal, Run
@@ -21,11 +21,14 @@ class Recovered:
     run: Run
     how: str
     """ "finished", "cleaned up after" or "took back"."""
+    migrated: str = ""
+    """What it did to the databases; empty for nothing."""
 
     @property
     def summary(self) -> str:
         nothing = "; nothing live had changed" if self.how.startswith("cleaned") else ""
-        return f"{self.how} the interrupted {describe(self.run)}{nothing}"
+        migrated = f"; {self.migrated}" if self.migrated else ""
+        return f"{self.how} the interrupted {describe(self.run)}{nothing}{migrated}"
 
 
 def describe(run: Run) -> str:
@@ -60,10 +63,13 @@ def recover(site: Site, tell: steps.Listener) -> Recovered | None:
         record.over(0, "interrupted after it was done; finished")
         done = Recovered(run, "finished")
     elif not run.reached("switch"):
-        record.over(5, "interrupted before the switch; nothing live had changed")
-        done = Recovered(run, "cleaned up after")
+        _put_migrations_back(site, run, record, tell)
+        left = interrupted_migrations.look(site, run, tell)
+        record.over(left.code, f"interrupted before the switch; {left.text or 'nothing changed'}")
+        done = Recovered(run, "cleaned up after", left.text)
     else:
         _take_back(site, run, tell)
+        _put_migrations_back(site, run, record, tell)
         if run.began.command != "rollback":
             # Where a rollback led to is as good as it was: it was not what ended it.
             record.release(run.began.version, "rolled-back", reason="its install was interrupted")
@@ -112,6 +118,23 @@ def _point_previous(site: Site, run: Run) -> None:
     before = run.began.previous
     if before and before != run.began.version and site.release(before).is_dir():
         files.point(site.previous, before)
+
+
+def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.Listener) -> None:
+    """Give the release that a rollback was to leave the schema back that it knows."""
+    if run.began.command != "rollback" or not run.began.previous:
+        return
+    try:
+        found = releases.read(site, run.began.previous)
+        note = applying.restore(site, found, run.lines, tell, record)
+    except (ArtifactError, OSError) as error:
+        raise RollbackFailed(
+            f"the {describe(run)} was interrupted after it took migrations back, and running them "
+            f"again failed: {error}",
+            hint=getattr(error, "hint", "") or "repair that, then repeat this command",
+        ) from error
+    if note:
+        tell(steps.Said(note))
 
 
 def _take_back(site: Site, run: Run, tell: steps.Listener) -> None:

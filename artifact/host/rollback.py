@@ -13,7 +13,9 @@ from artifact.host import (
     check,
     freeze,
     history,
-    links,
+    newer_migrations,
+    preflight,
+    programs,
     recording,
     recover,
     releases,
@@ -21,11 +23,11 @@ from artifact.host import (
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
 from artifact.host.history import Record
+from artifact.host.newer_migrations import Gap
 from artifact.host.releases import Release
 from artifact.host.settings import Settings
 from artifact.journal import Journal
 from artifact.manifest import Install, Manifest
-from artifact.services import supervisor
 from artifact.site import Site
 from artifact.steps import Step
 
@@ -41,6 +43,8 @@ class Wishes:
     probation: float = 10.0
     """Seconds to watch the old release before the new one counts as left."""
     despite_freeze: bool = False
+    migrations: newer_migrations.Choice = "judge"
+    """What to do where the databases have migrations that the target does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Facts:
     target: Release
     record: Record
     """What the journal says of the target."""
+    gap: Gap
+    """What the databases have and the target does not know."""
 
     @property
     def version(self) -> str:
@@ -83,7 +89,8 @@ def plan(site: Site, wishes: Wishes) -> Outcome:
     facts = observe(site, wishes.version)
     if facts.version == facts.live:
         return Outcome(facts, ())
-    _preflight(facts)
+    _preflight(facts, steps.nobody)
+    newer_migrations.check(facts.gap, facts.version, wishes.migrations)
     switch = _switch(facts, steps.nobody)
     return Outcome(facts, tuple(_planned(facts, wishes, switch, steps.nobody, None)))
 
@@ -97,16 +104,16 @@ def rollback(site: Site, wishes: Wishes, tell: steps.Listener) -> Outcome:
         ReleaseFailed: the older release does not serve, and what was live is so again.
         RollbackFailed: that failed as well.
     """
-    with files.locked(site.lock, doing=f"rolling back {site.root}", wait=wishes.wait):
+    with files.locked(site.lock, doing=f"rolling back {site.root}", wait=wishes.wait) as lock:
         recover.recover(site, tell)
         _check_freeze(site, wishes, tell)
-        facts = observe(site, wishes.version)
+        facts = observe(site, wishes.version, tell)
         if facts.version == facts.live:
             return Outcome(facts, ())
-        return _run(facts, wishes, tell)
+        return _run(facts, wishes, lock, tell)
 
 
-def observe(site: Site, wanted: str) -> Facts:
+def observe(site: Site, wanted: str, tell: steps.Listener = steps.nobody) -> Facts:
     """Look at the site and choose where to go back to; changes nothing.
 
     Raises:
@@ -126,18 +133,8 @@ def observe(site: Site, wanted: str) -> Facts:
         leaving=_manifest(site, live),
         target=target,
         record=record,
+        gap=Gap() if live == record.version else newer_migrations.find(site, live, target, tell),
     )
-
-
-def unknown_migrations(leaving: Manifest, target: Manifest) -> dict[str, tuple[str, ...]]:
-    """Return the migrations by application that the newer release has and the older has not."""
-    found = {}
-    for application, names in leaving.migrations.items():
-        known = frozenset(target.migrations.get(application, ()))
-        missing = tuple(name for name in names if name not in known)
-        if missing:
-            found[application] = missing
-    return found
 
 
 def _named(site: Site, records: Mapping[str, Record], version: str) -> Record:
@@ -179,34 +176,37 @@ def _check_freeze(site: Site, wishes: Wishes, tell: steps.Listener) -> None:
         tell(steps.Warned(f"{site.root} is {found.describe()}; rolled back all the same"))
 
 
-def _preflight(facts: Facts) -> None:
+def _preflight(facts: Facts, tell: steps.Listener) -> None:
     """Refuse what would only fail in the middle.
 
     Raises:
-        Refused: a shared file is missing, or supervisor does not know a program.
+        Refused: with all that stands in the way.
     """
-    missing = links.missing_files(facts.site, facts.install.shared)
-    if missing:
-        raise Refused(
-            f"the shared file {missing[0]} is missing", hint="put it there; it is never invented"
-        )
-    manifest = facts.target.manifest
-    if facts.install.restart == "none" or not manifest.processes:
+    manifest, site = facts.target.manifest, facts.site
+    found = [
+        *preflight.rights(site),
+        *preflight.interpreter(manifest.python),
+        *preflight.glibc(manifest.python),
+        *preflight.shared_files(site, facts.install.shared),
+        *preflight.application(site),
+    ]
+    if facts.install.restart != "none" and manifest.processes:
+        wanted = programs.Wanted(site, manifest, facts.settings, facts.install)
+        found += programs.problems(wanted)
+    if not found:
         return
-    try:
-        programs = {member.program for member in supervisor.members(facts.settings.supervisor.url)}
-    except supervisor.SupervisorError as error:
-        raise Refused(str(error), hint=error.hint) from error
-    for process in manifest.processes:
-        program = supervisor.program_name(manifest.name, process)
-        if program not in programs:
-            raise Refused(
-                f"program {program} of {manifest.reference} is not known to supervisor",
-                hint="add it to supervisor's configuration again, then `supervisorctl update`",
-            )
+    if len(found) == 1:
+        raise Refused(found[0].text, hint=found[0].hint)
+    for problem in found:
+        tell(steps.Warned(problem.text, problem.hint))
+    raise Refused(
+        f"{site.root} cannot go back to {manifest.reference} for {len(found)} reasons: "
+        f"{'; '.join(problem.text for problem in found)}",
+        hint="what to do about each stands above",
+    )
 
 
-def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
+def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outcome:
     record = recording.begin(
         facts.site,
         command="rollback",
@@ -221,18 +221,23 @@ def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
         if not facts.record.good:
             text = f"{facts.version} is {facts.record.state}, not good: {facts.record.reason}"
             listener(steps.Warned(text.removesuffix(": ")))
-        _preflight(facts)
+        _preflight(facts, listener)
         if facts.live and facts.leaving is None:
             listener(steps.Warned(f"{facts.live} is not whole: there is no way back to it"))
         switch = _switch(facts, listener)
-        planned = tuple(_planned(facts, wishes, switch, listener, record))
+        planned = tuple(_planned(facts, wishes, switch, listener, record, lock))
         with recording.in_words(facts.live if facts.leaving else "", switch):
             steps.run(planned, listener)
     return Outcome(facts, planned)
 
 
 def _planned(
-    facts: Facts, wishes: Wishes, switch: Switch, tell: steps.Listener, record: Journal | None
+    facts: Facts,
+    wishes: Wishes,
+    switch: Switch,
+    tell: steps.Listener,
+    record: Journal | None,
+    lock: int = -1,
 ) -> Iterator[Step]:
     site, version, manifest = facts.site, facts.version, facts.target.manifest
 
@@ -260,7 +265,8 @@ def _planned(
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {manifest.reference} on a private socket", try_it)
-    yield from _migrations(facts, tell)
+    run = newer_migrations.Run(record, lock) if record is not None else None
+    yield from newer_migrations.steps_of(facts.gap, site, version, wishes.migrations, tell, run)
     yield Step(
         "switch",
         f"switch {site.current} back to {version}{was}",
@@ -272,26 +278,6 @@ def _planned(
         yield Step("confirm", watched, lambda: judged(watch))
     left = f"mark {facts.live} as rolled back" if facts.live else f"call {version} good"
     yield Step("finish", left, finish)
-
-
-def _migrations(facts: Facts, tell: steps.Listener) -> Iterator[Step]:
-    """Plan what is to be known of the database: the schema stays that of the newer release."""
-    gap = unknown_migrations(facts.leaving, facts.target.manifest) if facts.leaving else {}
-    if not gap:
-        return
-    names = ", ".join(f"{app}.{name}" for app, those in gap.items() for name in those)
-
-    def compare() -> str:
-        tell(
-            steps.Warned(
-                f"{facts.version} does not know {names}: where they are applied, "
-                "its code runs on the newer schema",
-                "that is fine where they only added; they are not reversed",
-            )
-        )
-        return names
-
-    yield Step("compare-migrations", f"leave the schema as {facts.live} has it", compare)
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:

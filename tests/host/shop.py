@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from artifact import files, manifest
-from artifact.manifest import Manifest
+from artifact import files, journal, manifest
+from artifact.host import releases
+from artifact.manifest import Install, Manifest
 from artifact.site import Site
 from tests.host.machine import ARTIFACT
 
@@ -64,6 +68,33 @@ INITIAL = (
 )
 
 
+def sources(
+    migrations: Mapping[str, str],
+    *,
+    extra: Mapping[str, str] | None = None,
+    after: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the files of the application by their paths.
+
+    Args:
+        migrations: name to source of its operations, each after the one before.
+        extra: name to a line more of its class.
+        after: name to the migration that it depends on instead.
+    """
+    found = {"settings.py": SETTINGS, "manage.py": MANAGE}
+    found |= {"shop/__init__.py": "", "shop/migrations/__init__.py": ""}
+    last = ""
+    for name, operations in migrations.items():
+        before = (after or {}).get(name, last)
+        found[f"shop/migrations/{name}.py"] = MIGRATION.format(
+            extra=(extra or {}).get(name, "pass"),
+            dependencies=[("shop", before)] if before else [],
+            operations=operations,
+        )
+        last = name
+    return found
+
+
 @dataclass
 class Shop:
     """A site whose releases are written without unpacking anything."""
@@ -93,36 +124,27 @@ class Shop:
         extra: Mapping[str, str] | None = None,
         after: Mapping[str, str] | None = None,
     ) -> None:
-        """Write a release; it becomes the live one where none is.
-
-        Args:
-            migrations: name to source of its operations, each after the one before.
-            extra: name to a line more of its class.
-            after: name to the migration that it depends on instead.
-        """
+        """Write a release, as `sources` has it; it becomes the live one where none is."""
         release = self.site.release(version)
-        (release / "shop" / "migrations").mkdir(parents=True)
-        (release / ".artifact").mkdir()
-        (release / "shop" / "__init__.py").touch()
-        (release / "shop" / "migrations" / "__init__.py").touch()
-        (release / "settings.py").write_text(SETTINGS)
-        (release / "manage.py").write_text(MANAGE)
+        (release / ".artifact").mkdir(parents=True)
+        for path, content in sources(migrations, extra=extra, after=after).items():
+            (release / path).parent.mkdir(parents=True, exist_ok=True)
+            (release / path).write_text(content)
         (release / "virtualenv").symlink_to(self.python.parents[1])
-        last = ""
-        for name, operations in migrations.items():
-            before = (after or {}).get(name, last)
-            dependencies = [("shop", before)] if before else []
-            text = MIGRATION.format(
-                extra=(extra or {}).get(name, "pass"),
-                dependencies=dependencies,
-                operations=operations,
-            )
-            (release / "shop" / "migrations" / f"{name}.py").write_text(text)
-            last = name
         described = self._manifest(version, tuple(migrations))
         (release / ".artifact" / "manifest.json").write_bytes(manifest.encode(described))
         if not self.site.current.is_symlink():
             files.point(self.site.current, version)
+
+    def go_live(self, version: str) -> None:
+        """Make a release live and good, as an install without processes leaves it."""
+        before = releases.live_version(self.site)
+        record = journal.begin(
+            self.site.journal, command="install", version=version, digest="", previous=before
+        )
+        files.point(self.site.current, version)
+        record.release(version, "good")
+        record.over(0, "done")
 
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -167,9 +189,6 @@ class Shop:
         return ran.stdout.removeprefix("settings print, too\n").strip()
 
     def _manifest(self, version: str, migrations: tuple[str, ...]) -> Manifest:
-        nothing = manifest.Python(
-            implementation="", version="", abi="", platform="", interpreter=""
-        )
         made = Manifest(
             name="shop",
             version=version,
@@ -177,10 +196,17 @@ class Shop:
             created=1,
             source=manifest.Source(),
             root=str(self.site.root),
-            python=nothing,
+            python=manifest.Python(
+                implementation=sys.implementation.name,
+                version=platform.python_version(),
+                abi=str(sysconfig.get_config_var("SOABI")),
+                platform=f"linux-{platform.machine()}",
+                interpreter=str(self.python),
+            ),
             environment=manifest.Environment(key="e"),
             codec=manifest.Codec(name="", version="", level=0),
             components=(),
             django="settings",
+            install=Install(restart="none"),
         )
         return msgspec.structs.replace(made, migrations={"shop": migrations})

@@ -14,7 +14,7 @@ import pytest
 
 from artifact import journal, steps
 from artifact.errors import Refused
-from artifact.host import migrate, migrations, releases
+from artifact.host import applying, migrate, migrations, releases
 from tests.host.machine import await_
 from tests.host.shop import INITIAL, Shop
 
@@ -148,7 +148,9 @@ def test_the_journal_has_what_was_applied_before_and_after(shop: Shop) -> None:
     lines = [line for line in journal.read(shop.site.journal) if line.event == "applied"]
     told = [(line.step, line.text) for line in lines]
     assert told == [
-        ("before", "default: "),
+        ("before", "default:"),
+        ("applying", "default: shop.0001_initial"),
+        ("applying", "default: shop.0002_note"),
         ("after", "default: shop.0001_initial shop.0002_note"),
     ]
     run = journal.last_run(shop.site.journal)
@@ -299,7 +301,7 @@ def test_a_release_is_asked_what_another_does_not_know(shop: Shop) -> None:
     allowed = ("--allow-unsafe", "shop.0003", "--allow-unsafe", "shop.0004")
     assert shop.run("migrate").returncode == 0
     assert shop.run("migrate", "--release", "2", *allowed).returncode == 0
-    target = releases.read(shop.site, "1").manifest.migrations
+    target = migrations.pending(shop.site, "1").known
     (database,) = migrations.unknown_to(target, shop.site, "2").databases
     found = [(one.name, one.risk, one.reversible) for one in database.difference]
     assert found == [
@@ -325,16 +327,16 @@ def test_exactly_the_difference_is_taken_back_when_all_of_it_can_be(shop: Shop) 
     record = journal.begin(
         shop.site.journal, command="rollback", version="1", digest="", previous="2"
     )
-    site, wishes = shop.site, migrate.Wishes()
+    site, wishes = shop.site, applying.Wishes()
     newer = releases.read(site, "2")
-    target = releases.read(site, "1").manifest.migrations
-    outcome = migrate.reverse(site, newer, target, wishes, steps.nobody, record)
+    target = migrations.pending(site, "1").known
+    outcome = applying.reverse(site, newer, target, wishes, steps.nobody, record)
     assert outcome.names == ("shop.0003_size", "shop.0002_note")
     assert shop.outcome() == "current"
 
     assert shop.run("migrate", "--release", "3").returncode == 0
     with pytest.raises(Refused, match="0004_code cannot be reversed"):
-        migrate.reverse(site, releases.read(site, "3"), target, wishes, steps.nobody, record)
+        applying.reverse(site, releases.read(site, "3"), target, wishes, steps.nobody, record)
     assert shop.outcome("--release", "3") == "current"
 
 

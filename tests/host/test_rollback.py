@@ -139,16 +139,6 @@ def test_the_live_release_and_one_that_is_not_here_are_said(machine: Machine) ->
     assert "no good release older than 1" in alone.stderr
 
 
-def test_newer_migrations_are_named_and_left(machine: Machine) -> None:
-    older = machine.build("1", install=NONE, migrations={"books": ("0001_initial",)})
-    newer = machine.build("2", install=NONE, migrations={"books": ("0001_initial", "0002_tax")})
-    assert machine.install(older).returncode == 0
-    assert machine.install(newer).returncode == 0
-    done = rollback(machine)
-    assert done.returncode == 0, done.stderr
-    assert "1 does not know books.0002_tax" in done.stderr
-
-
 def test_an_older_release_that_does_not_serve_any_more_changes_nothing(machine: Machine) -> None:
     machine.start_supervisord()
     gone = "import os\nassert not os.path.exists('{}')\n"

@@ -27,7 +27,25 @@ def look(known: Known) -> Dict[str, Any]:
     """Describe all databases; with `known`, the names of another release's migrations, also what
     is applied that that release does not know."""
     ours, skipped = databases()
-    return {"databases": [described(one, known) for one in ours], "skipped": skipped}
+    rows = [described(one, known) for one in ours]
+    return {"databases": rows, "skipped": skipped, "known": _known()}
+
+
+def _known() -> Dict[str, List[str]]:
+    """Return all that this code knows, with what its squashed migrations stand for.
+
+    From what is imported: settings can put migrations where no search in files would find them.
+    """
+    from django.db.migrations.loader import MigrationLoader
+
+    loader = MigrationLoader(None, load=False)
+    loader.load_disk()
+    names: Dict[str, Set[str]] = {}
+    for (app, name), migration in loader.disk_migrations.items():
+        names.setdefault(app, set()).add(name)
+        for other_app, other in migration.replaces:
+            names.setdefault(other_app, set()).add(other)
+    return {app: sorted(names[app]) for app in sorted(names)}
 
 
 def databases() -> Tuple[List[Any], List[Dict[str, str]]]:
@@ -164,11 +182,34 @@ def difference(history: History, known: Known) -> Iterator[Dict[str, Any]]:
     if known is None:
         return
     theirs = {(app, name) for app, names in known.items() for name in names}
-    for key, migration in history.executor.loader.disk_migrations.items():
-        if key in theirs:
-            theirs.update(tuple(replaced) for replaced in migration.replaces)
+    ours = history.executor.loader.disk_migrations
+    torn = _squashed(ours, theirs)
     chosen = set(history.executor.loader.applied_migrations) - theirs
-    yield from reversed(list(judged(history, chosen)))
+    for row in reversed(list(judged(history, chosen))):
+        if row["name"] in torn:
+            why = "it stands for migrations of which the older release knows some"
+            row.update(risk=verdicts.UNKNOWN, reason=why, reversible=False)
+        yield row
+
+
+def _squashed(ours: Dict[Key, Any], theirs: Set[Key]) -> Set[str]:
+    """Add to `theirs` what only has another name there; return what is known there in part."""
+    torn: Set[str] = set()
+    # One squashed migration can stand for another, which sorts before or after it.
+    for _ in range(len(ours)):
+        before = len(theirs)
+        for key, migration in ours.items():
+            replaced = {tuple(one) for one in migration.replaces}
+            if key in theirs:
+                theirs.update(replaced)
+            elif replaced and replaced <= theirs:
+                theirs.add(key)
+        if len(theirs) == before:
+            break
+    for key, migration in ours.items():
+        if key not in theirs and {tuple(one) for one in migration.replaces} & theirs:
+            torn.add(".".join(key))
+    return torn
 
 
 def judged(history: History, chosen: Set[Key]) -> Iterator[Dict[str, Any]]:

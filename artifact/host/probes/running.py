@@ -30,6 +30,9 @@ def run(request: Dict[str, Any]) -> Dict[str, Any]:
             found = {"databases": seen, "skipped": skipped}
             if any(one["outcome"] in {"unreachable", "conflict"} for one in seen):
                 return found
+            for one in seen:
+                # Said before anything is done: who is killed from here on could not say it.
+                _say(" ".join([f"before on {one['alias']}:", *one["applied"]]))
             if request["mode"] == "reverse":
                 return {**found, **_reverse(ours, request)}
             return {**found, **_forward(ours, seen, request)}
@@ -78,12 +81,10 @@ def _forward(ours: List[Any], seen: List[Dict[str, Any]], request: Dict[str, Any
     left: List[Dict[str, Any]] = []
     chosen = []
     for connection, described in zip(ours, seen):
-        names = [one["name"] for one in described["pending"]]
-        refused = [
-            one
-            for one in described["pending"]
-            if one["risk"] != "safe" and one["name"] not in allowed
-        ]
+        wanted = request["only"]
+        rows = [one for one in described["pending"] if wanted is None or one["name"] in wanted]
+        names = [one["name"] for one in rows]
+        refused = [one for one in rows if one["risk"] != "safe" and one["name"] not in allowed]
         left += refused
         chosen.append((connection, _without(connection, names, {one["name"] for one in refused})))
     if left and not request["only_safe"]:
@@ -223,4 +224,5 @@ def _take_back(connection: Any, names: List[str], progress: Any) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """Tell the tool, which knows by the prefix that it is not the application that speaks."""
+    print(f"artifact: {text}", file=sys.stderr, flush=True)
