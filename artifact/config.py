@@ -15,7 +15,7 @@ import msgspec
 
 from artifact import checks, overrides, schema, variables
 from artifact.errors import ConfigurationError
-from artifact.manifest import Health, Install, Process, is_name
+from artifact.manifest import Health, Install, MigrationCommands, Process, is_name
 
 FILE = "artifact.toml"
 NAME_RULE = "expected a small letter, then up to 31 of small letters, digits, _ and -"
@@ -102,6 +102,15 @@ class ProcessSection(_Section, frozen=True, kw_only=True):
     stop_timeout: Seconds = 35.0
 
 
+class MigrationsSection(_Section, frozen=True, kw_only=True):
+    """`[migrations]`, for applications whose migrations are neither Django's nor Alembic's"""
+
+    list: str = ""
+    """Prints what is pending, one a line."""
+    run: str = ""
+    """Runs all of it."""
+
+
 class StoreSection(_Section, frozen=True, kw_only=True):
     """`[store]`"""
 
@@ -120,6 +129,7 @@ class Config(_Section, frozen=True, kw_only=True):
     assets: tuple[AssetSection, ...] = ()
     django: DjangoSection | None = None
     processes: dict[str, ProcessSection] = {}
+    migrations: MigrationsSection | None = None
     install: Install = Install()
     store: StoreSection = StoreSection()
 
@@ -161,6 +171,12 @@ def load(project: Path, *, name: str = "", root: str = "") -> Config:
 def processes(config: Config) -> dict[str, Process]:
     """Return the processes as the manifest has them."""
     return {name: process(section) for name, section in sorted(config.processes.items())}
+
+
+def migration_commands(config: Config) -> MigrationCommands | None:
+    """Return the commands for migrations as the manifest has them."""
+    section = config.migrations
+    return MigrationCommands(list=section.list, run=section.run) if section else None
 
 
 def process(section: ProcessSection) -> Process:
@@ -233,6 +249,7 @@ def _wrongs(config: Config, project: Path) -> Iterator[_Wrong]:
     if config.django is not None:
         yield from _wrong_django(config.django, project)
     yield from _wrong_processes(config)
+    yield from _wrong_migrations(config.migrations)
     yield from _wrong_install(config.install)
     url = config.store.url
     if url and "://" not in url and not url.startswith("/"):
@@ -305,6 +322,13 @@ def _wrong_health(key: schema.Key, section: ProcessSection) -> Iterator[_Wrong]:
         yield (*key, "timeout"), f"expected a number of seconds, got {health.timeout:g}"
     if not health.status or not all(100 <= status <= 599 for status in health.status):
         yield (*key, "status"), "expected a list of HTTP statuses like [200, 204]"
+
+
+def _wrong_migrations(section: MigrationsSection | None) -> Iterator[_Wrong]:
+    if section is None:
+        return
+    for name in ("list", "run"):
+        yield from _checked(("migrations", name), getattr(section, name), checks.command)
 
 
 def _wrong_install(install: Install) -> Iterator[_Wrong]:

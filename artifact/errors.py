@@ -84,6 +84,14 @@ class RollbackFailed(ArtifactError):
     meaning = "rolling back failed too; **a person must look**, and the message says where"
 
 
+class MigrationFailed(ReleaseFailed):
+    """A migration failed after others were run; what serves does so on a newer schema."""
+
+
+class MigrationHalfDone(RollbackFailed):
+    """A migration failed half way, and its database cannot take that back."""
+
+
 class Stopped(BaseException):
     """A signal asked the run to stop; not an `Exception`, so that no handler swallows it."""
 

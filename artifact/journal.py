@@ -18,8 +18,10 @@ from artifact import files, redaction, steps
 
 _BLOCK_BYTES = 64 << 10
 
-Event = Literal["began", "started", "ended", "failed", "undone", "warned", "release", "over"]
-ReleaseState = Literal["staged", "checked", "live", "good", "failed", "rolled-back"]
+Event = Literal[
+    "began", "started", "ended", "failed", "undone", "warned", "release", "applied", "over"
+]
+ReleaseState = Literal["staged", "checked", "live", "good", "failed", "rolled-back", "removed"]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +41,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """In "began": the version that was live before; empty when none was."""
     step: str = ""
     text: str = ""
-    """The step's summary, its note, the warning, or the error."""
+    """The step's summary, its note, the warning, or the error; in "applied" the migrations that a
+    database has, before or after (`step`)."""
     seconds: float = 0.0
     state: str = ""
     """In "release": what the version became."""

@@ -14,6 +14,8 @@ FORMAT = 1
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+# It ends up in nginx's configuration, and in paths that root opens.
+_STATIC = re.compile(r"(?!\.)[A-Za-z0-9_+.-]+(/(?!\.)[A-Za-z0-9_+.-]+)*")
 RESERVED_VERSIONS = frozenset({"current", "previous", "default", "latest"})
 
 
@@ -157,6 +159,15 @@ class Install(_Value, frozen=True, kw_only=True):
     static: str = "shared"
 
 
+class MigrationCommands(_Value, frozen=True, kw_only=True):
+    """How an application that is not Django's lists and runs its migrations."""
+
+    list: str
+    """Prints what is pending, one a line."""
+    run: str
+    """Runs all of it."""
+
+
 class AssetStep(_Value, frozen=True, kw_only=True):
     """An asset step and the digest of what it depended on."""
 
@@ -184,10 +195,13 @@ class Manifest(_Value, frozen=True, kw_only=True):
     components: tuple[Component, ...]
     migrations: dict[str, tuple[str, ...]] = {}
     """Application label to the names of its migrations."""
+    migration_commands: MigrationCommands | None = None
     processes: dict[str, Process] = {}
     install: Install = Install()
     django: str = ""
     """The settings module; empty for other applications."""
+    static: str = ""
+    """The directory in the release that `collectstatic` filled; empty where it was not run."""
     assets: tuple[AssetStep, ...] = ()
 
     @property
@@ -223,6 +237,8 @@ def decode(data: bytes) -> Manifest:
         raise ArtifactRejected(f"the manifest's name {manifest.name!r} is not allowed")
     if not is_version(manifest.version):
         raise ArtifactRejected(f"the manifest's version {manifest.version!r} is not allowed")
+    if manifest.static and not _STATIC.fullmatch(manifest.static):
+        raise ArtifactRejected(f"the manifest's directory {manifest.static!r} is not allowed")
     return manifest
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import selectors
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -188,6 +189,12 @@ def become(argv: Sequence[str], env: Mapping[str, str]) -> None:
         os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - a list, no shell
     except OSError as error:
         raise ProgramMissing(argv, f"cannot be started: {error.strerror}") from error
+
+
+def in_sbin(program: str) -> str:
+    """Return the path of an administrator's program, also where `su` or a service left sbin out."""
+    path = f"{variables.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    return shutil.which(program, path=path) or program
 
 
 def describe(status: int) -> str:

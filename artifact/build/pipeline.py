@@ -297,9 +297,11 @@ class _Building:
             codec=writer.codec(self.request.level),
             components=components,
             migrations={**made.migrations, **own},
+            migration_commands=config.migration_commands(there.config),
             processes=config.processes(there.config),
             install=there.config.install,
             django=produced.settings,
+            static=produced.static,
             assets=produced.steps,
         )
 

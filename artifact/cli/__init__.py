@@ -26,8 +26,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Check every byte of an artifact."),
     "diff": ("diff", "Show what changed between two artifacts."),
     "cache": ("cache", "List, explain, check and prune the environments on this machine."),
+    "setup": (
+        "setup",
+        "Prepare this server for an artifact's site: user, directories, supervisor, nginx.",
+    ),
     "install": ("install", "Install an artifact into its site and switch to it."),
     "status": ("status", "Show the live release of a site and how it fares."),
+    "releases": ("releases", "List the releases of a site, the newest install first."),
+    "rollback": (
+        "rollback",
+        "Go back to the newest good release before the live one, or to VERSION.",
+    ),
+    "prune": ("prune", "Delete the releases and environments of a site that nobody needs."),
+    "migrations": ("migrations", "List the migrations that are pending, with their risk."),
+    "migrate": ("migrate", "Run the pending migrations that are safe while the old code runs."),
+    "freeze": ("freeze", "Refuse installs and rollbacks in a site for a REASON."),
+    "thaw": ("thaw", "Allow installs and rollbacks in a site again."),
+    "recover": ("recover", "Finish or take back a run that was interrupted."),
+    "doctor": ("doctor", "Check this server for a site; every finding comes with its fix."),
     "exec": ("exec", "Run a process of the live release; supervisor calls this."),
 }
 

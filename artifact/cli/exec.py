@@ -11,8 +11,13 @@ from artifact.errors import Refused
 @click.argument("site")
 @click.option("--process", "name", required=True, help="Which of the release's processes.")
 @click.option("--slot", type=click.IntRange(0, 1), help="Which slot, where the process has them.")
+@click.option(
+    "--worker", "number", type=click.IntRange(0), help="Which worker; even and odd ones take turns."
+)
 @click.option("--smoke", "version", hidden=True, help="Serve a release on a private socket.")
-def command(site: str, name: str, slot: int | None, version: str | None) -> None:
+def command(
+    site: str, name: str, slot: int | None, number: int | None, version: str | None
+) -> None:
     """Run a process of the live release; supervisor calls this.
 
     SITE is the site's name or path. An idle slot sleeps and holds the listening socket.
@@ -25,7 +30,7 @@ def command(site: str, name: str, slot: int | None, version: str | None) -> None
             launch.become_smoke(found, name, version)
         if slot is not None:
             launch.become_slot(found, name, slot)
-        launch.become_worker(found, name)
+        launch.become_worker(found, name, number)
     except PermissionError as error:
         raise Refused(
             f"{error.filename} cannot be used: {error.strerror}",

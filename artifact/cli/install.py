@@ -13,7 +13,7 @@ from artifact.cli import terminal
 
 if TYPE_CHECKING:
     from artifact.host.install import Outcome
-    from artifact.host.preflight import Problem
+    from artifact.host.problem import Problem
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -39,6 +39,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
     show_default=True,
     help="How long to watch the new release before it counts as good.",
 )
+@click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 @terminal.talking
@@ -49,6 +50,7 @@ def command(
     digest: str,
     wait: float,
     probation: float,
+    allow_downgrade: bool,
     plan_only: bool,
     as_json: bool,
     tell: steps.Listener,
@@ -62,11 +64,12 @@ def command(
     from artifact.host import install
 
     wishes = install.Wishes(
-        command=_own_path(),
+        command=own_path(),
         root=site or variables.get("ARTIFACT_ROOT"),
         digest=digest,
         wait=wait,
         probation=probation,
+        allow_downgrade=allow_downgrade,
     )
     if plan_only:
         _show_plan(*install.plan(file, wishes), as_json=as_json)
@@ -116,7 +119,8 @@ def _document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _own_path() -> str:
+def own_path() -> str:
+    """Return the `artifact` that runs now: what supervisor is to run as well."""
     import sys
 
     return str(Path(sys.executable).with_name("artifact"))

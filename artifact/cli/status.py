@@ -49,6 +49,8 @@ def _lines(found: Status) -> list[str]:
     for name, answer in found.answers.items():
         rows.append((f"{name} health", answer.text))
     rows.append(("last run", _last_run(found)))
+    if found.frozen is not None:
+        rows.append(("frozen", found.frozen.describe()))
     rows += [("problem", problem) for problem in found.problems]
     return terminal.table(rows)
 
@@ -69,7 +71,8 @@ def _last_run(found: Status) -> str:
     if over is not None:
         how = "done" if over.code == 0 else f"exit {over.code}: {over.text}"
     began = run.began
-    return f"{began.command} {began.version} by {began.who} at {began.time}: {how}"
+    what = f"{began.command} {began.version}".strip()
+    return f"{what} by {began.who} at {began.time}: {how}"
 
 
 def _clock(seconds: int) -> str:
@@ -112,4 +115,5 @@ def _document(found: Status) -> dict[str, Any]:
             "text": over.text if over else "",
         },
         "busy": found.busy,
+        "frozen": found.frozen.describe() if found.frozen else "",
     }

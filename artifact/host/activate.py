@@ -7,11 +7,12 @@ process says itself, so that going on and going back are the same few functions 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from artifact import files, steps
 from artifact.errors import ReleaseFailed
-from artifact.host import health, releases, servers, state
+from artifact.host import health, releases, servers, state, workers
 from artifact.host.health import Answer
 from artifact.manifest import Manifest, Process
 from artifact.services import supervisor
@@ -20,8 +21,6 @@ from artifact.site import Site
 
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
-_SETTLED_SECONDS = 1.5
-"""How long one that cannot be asked privately must stay up; supervisor's startsecs is 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,9 @@ class Switch:
         files.point(self.site.current, self.new.version)
         for name in self._slotted(self.new):
             self._retire(name, self.new)
-        for name in self._unslotted(self.new):
+        for name in self._workers(self.new, self.old):
             self.restarted.add(name)
-            self._restart_all(name, self.new)
+            self._change_worker(name)
         slots = state.read(self.site.state)
         return ", ".join(
             f"{name} in slot {slots.slot_of(name, self.new.version)}"
@@ -93,8 +92,9 @@ class Switch:
             self.site.current.unlink(missing_ok=True)
         for name in dict.fromkeys([*self._slotted(self.new), *self._slotted(self.old)]):
             self._retire(name, self.old)
-        for name in dict.fromkeys([*self._unslotted(self.new), *self._unslotted(self.old)]):
-            self._take_back(name)
+        for name in self._workers(self.old, self.new):
+            program = self._worker(name, self.new, self.old)
+            workers.take_back(program, self.old.version, touched=name in self.restarted)
 
     def watch(self, seconds: float) -> str:
         """See that the new release keeps serving at its public address.
@@ -107,7 +107,7 @@ class Switch:
         """
         if self.restart == "none":
             return "nothing to watch: supervisor does not run it"
-        before = self._pids()
+        before = {member.name: member.pid for _, member in self._processes()}
         deadline = time.monotonic() + seconds
         asked = 0
         while asked < health.ENOUGH or time.monotonic() < deadline:
@@ -116,10 +116,8 @@ class Switch:
             for name, process in self.new.processes.items():
                 if process.listen:
                     self._ask_publicly(name, process)
+            self._see_running(before)
             asked += 1
-        for name, pid in self._pids().items():
-            if pid != before.get(name):
-                raise self._failure(name, f"did not keep running (pid {before.get(name)})", name)
         return f"asked {asked} times"
 
     def _slotted(self, release: Side) -> list[str]:
@@ -131,6 +129,11 @@ class Switch:
         if self.restart == "none":
             return []
         return [n for n in release.processes if n not in self._slotted(release)]
+
+    def _workers(self, first: Side, second: Side) -> list[str]:
+        """Return the processes without slots of the first, and what only the second has."""
+        gone = [name for name in self._unslotted(second) if name not in first.processes]
+        return [*self._unslotted(first), *gone]
 
     def _bring_up(self, release: Side, name: str, *, believe: bool = False) -> None:
         """Make one slot of a process run a release and wait until it is healthy there.
@@ -186,34 +189,24 @@ class Switch:
             supervisor.stop(self.url, member.name, stop_timeout)
         supervisor.start(self.url, member.name)
 
-    def _take_back(self, name: str) -> None:
-        """Make a process without slots run the old release again, where it does not."""
-        for member in self._members(name):
-            running = state.read_running(self.site.running(name, member.process))
-            if running is not None and running.pid == member.pid:
-                stale = running.version != self.old.version
-            else:
-                # Configured by hand, it leaves no word: what was restarted may be the new one.
-                stale = name in self.restarted
-            if not stale:
-                continue
-            if name not in self.old.processes:
-                supervisor.stop(self.url, member.name, self.new.processes[name].stop_timeout)
-                if not self.old.version:
-                    supervisor.start(self.url, member.name)  # it sleeps until there is a release
-            else:
-                self._restart(member, self.old.processes[name].stop_timeout)
-                self._wait_until_settled(self.old, name, member)
+    def _worker(self, name: str, old: Side, new: Side) -> workers.Program:
+        return workers.Program(
+            site=self.site,
+            url=self.url,
+            application=self.name,
+            process=name,
+            old=old.processes.get(name),
+            new=new.processes.get(name),
+            tell=self.tell,
+        )
 
-    def _restart_all(self, name: str, release: Side) -> None:
-        """Restart a process without slots, one at a time, with its program's own signal."""
-        process = release.processes[name]
-        for member in self._members(name):
-            self.tell(steps.Said(f"restarting {member.name}"))
-            self._restart(member, process.stop_timeout)
-            self._wait_until_settled(release, name, member)
-        if process.listen:
-            self._wait_until_answering(release, name, process)
+    def _change_worker(self, name: str) -> None:
+        """Have a process without slots run the new release; one that this has not is stopped."""
+        process = self.new.processes.get(name)
+        program = self._worker(name, self.old, self.new)
+        workers.change(program, self.new.version if process else "")
+        if process is not None and process.listen:
+            self._wait_until_answering(self.new, name, process)
 
     def _wait_until_healthy(self, release: Side, name: str, slot: int) -> None:
         process = release.processes[name]
@@ -227,25 +220,14 @@ class Switch:
                 raise self._failure(name, f"is {member.state}", member.name)
             if self._runs(member, name, slot, release.version):
                 if not servers.answers_privately(process):
-                    self._wait_until_settled(release, name, member)
+                    program = self._worker(name, release, release)
+                    workers.wait_until_settled(program, [member.name], release.version)
                     return
                 answer = health.ask(self.site.health_socket(name, slot), wish)
                 good = good + 1 if answer.ok else 0
                 wrong = wrong + 1 if answer.wrong else 0
             if time.monotonic() >= deadline or wrong >= health.ENOUGH:
                 raise self._unhealthy(release, name, wish.path, answer, member.name)
-            time.sleep(_POLL_SECONDS)
-
-    def _wait_until_settled(self, release: Side, name: str, member: Member) -> None:
-        """Wait until a process that answers nobody has stayed up for a while."""
-        deadline = time.monotonic() + 30
-        since, pid = time.monotonic(), 0
-        while time.monotonic() - since < _SETTLED_SECONDS or pid == 0:
-            found = supervisor.member(self.url, member.name)
-            if found.state in {"BACKOFF", "FATAL"} or time.monotonic() >= deadline:
-                raise self._failure(name, f"is {found.state} {found.trouble}".rstrip(), found.name)
-            if found.pid != pid:
-                since, pid = time.monotonic(), found.pid
             time.sleep(_POLL_SECONDS)
 
     def _wait_until_answering(self, release: Side, name: str, process: Process) -> None:
@@ -293,10 +275,27 @@ class Switch:
         program = supervisor.program_name(self.name, name)
         return supervisor.member(self.url, f"{program}:slot_{slot}")
 
-    def _pids(self) -> dict[str, int]:
-        return {
-            member.name: member.pid for name in self.new.processes for member in self._members(name)
-        }
+    def _processes(self) -> list[tuple[str, Member]]:
+        """Return what supervisor has for the new release, each with the name of its process."""
+        programs = {supervisor.program_name(self.name, name): name for name in self.new.processes}
+        return [
+            (programs[member.program], member)
+            for member in supervisor.members(self.url)
+            if member.program in programs
+        ]
+
+    def _see_running(self, before: Mapping[str, int]) -> None:
+        """See that every process is the one that was there before, and in the right release."""
+        for name, member in self._processes():
+            if member.pid != before.get(member.name):
+                what = f"did not keep running (pid {before.get(member.name)})"
+                raise self._failure(member.name, what, member.name)
+            called = member.process.removeprefix("slot_")
+            running = state.read_running(self.site.running(name, called))
+            if running is None or running.pid != member.pid:
+                continue  # configured by hand, it leaves no word
+            if running.version not in {state.IDLE, self.new.version}:
+                raise self._failure(member.name, f"still runs {running.version}", member.name)
 
 
 def side(site: Site, version: str) -> Side:

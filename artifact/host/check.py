@@ -10,7 +10,7 @@ from pathlib import Path
 
 from artifact import files, process, steps
 from artifact.errors import Refused
-from artifact.host import health, launch, servers
+from artifact.host import applications, health, launch, servers
 from artifact.manifest import Manifest
 from artifact.site import Site
 
@@ -19,17 +19,18 @@ _ENVIRONMENT_SECONDS = 60
 
 
 def check(site: Site, manifest: Manifest, tell: steps.Listener) -> str:
-    """Start the environment, and a small server of every process that can serve privately.
+    """Start the environment, check the application, boot a small server where one can be private.
 
     Raises:
-        Refused: the interpreter does not start, or a server does not answer its health path.
+        Refused: the interpreter does not start, the application is not in order, or a server does
+            not answer its health path.
     """
     _interpreter_starts(site, manifest)
-    asked = []
+    asked = applications.check(site, manifest, tell)
     for name, described in manifest.processes.items():
         if servers.takes_slots(described):
             asked.append(f"{name} {_smoke(site, manifest, name)}")
-        else:
+        elif described.server != "celery":
             tell(steps.Output(f"{name} is not tried before it is live: it takes no socket of ours"))
     return ", ".join(asked) or "the environment starts"
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import files, journal, signals, steps
+from artifact import files, signals, steps
 from artifact.archive import reader
 from artifact.archive.reader import Artifact
-from artifact.errors import ArtifactError, Refused, ReleaseFailed, RollbackFailed, Stopped
-from artifact.host import activate, check, observe, preflight, recover, status, unpack
+from artifact.errors import Refused
+from artifact.host import (
+    activate,
+    bundle,
+    check,
+    freeze,
+    migrate,
+    observe,
+    preflight,
+    recording,
+    recover,
+    retention,
+    static,
+    status,
+    unpack,
+)
 from artifact.host.activate import Switch
 from artifact.host.observe import Facts
 from artifact.journal import Journal
-from artifact.services.supervisor import SupervisorError
 from artifact.site import Site
 from artifact.steps import Step
 
@@ -34,6 +46,8 @@ class Wishes:
     """Seconds to wait for another run."""
     probation: float = 10.0
     """Seconds to watch the new release before it counts as good."""
+    allow_downgrade: bool = False
+    """Install it though it is older than the live one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,7 @@ def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
         facts = observe.observe(artifact, _identify(artifact, wishes))
         if facts.already_live and not status.look(facts.site).problems:
             return Outcome(facts, ()), []
+        _policies(facts, wishes)
         problems = preflight.problems(facts, artifact_command=wishes.command)
         switch = _switch(facts, steps.nobody)
         planned = (
@@ -79,13 +94,14 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
         site = _identify(artifact, wishes)
         _make_private(site)
         doing = f"installing {artifact.manifest.reference}"
-        with files.locked(site.lock, doing=doing, wait=wishes.wait):
+        with files.locked(site.lock, doing=doing, wait=wishes.wait) as lock:
             recover.recover(site, tell)
             observe.check_same_version(artifact, site)
             facts = observe.observe(artifact, site)
             if facts.already_live and not status.look(site).problems:
                 return Outcome(facts, ())
-            return _run(facts, wishes, tell)
+            _policies(facts, wishes)
+            return _run(facts, wishes, lock, tell)
 
 
 def _identify(artifact: Artifact, wishes: Wishes) -> Site:
@@ -95,6 +111,12 @@ def _identify(artifact: Artifact, wishes: Wishes) -> Site:
     site = observe.site_of(artifact, wishes.root)
     observe.check_same_version(artifact, site)
     return site
+
+
+def _policies(facts: Facts, wishes: Wishes) -> None:
+    freeze.check(facts.site, hint="ask them, or `artifact thaw` it; then repeat")
+    if not wishes.allow_downgrade:
+        observe.check_sequence(facts)
 
 
 def _make_private(site: Site) -> None:
@@ -109,54 +131,26 @@ def _make_private(site: Site) -> None:
         ) from error
 
 
-def _run(facts: Facts, wishes: Wishes, tell: steps.Listener) -> Outcome:
-    try:
-        record = journal.begin(
-            facts.site.journal,
-            command="install",
-            version=facts.manifest.version,
-            digest=facts.artifact.digest,
-            previous=facts.live,
-        )
-    except OSError as error:
-        raise Refused(
-            f"the journal {facts.site.journal} cannot be written: {error.strerror}",
-            hint=f"`df -h {facts.site.root}` shows what is free",
-        ) from error
-    listener = steps.everybody(record.hear, tell)
-    with _recorded(record):
+def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outcome:
+    record = recording.begin(
+        facts.site,
+        command="install",
+        version=facts.manifest.version,
+        digest=facts.artifact.digest,
+        previous=facts.live,
+    )
+    seen = bundle.Bundle(facts.site, facts.manifest, record, facts.managed)
+    listener = steps.everybody(record.hear, seen.hear, tell)
+    with bundle.mentioned(seen), recording.recorded(record):
         _preflight(facts, wishes, listener)
         switch = _switch(facts, listener)
         unpacking = tuple(_unpacking(facts, listener, record))
-        switching = tuple(_switching(facts, wishes, switch, listener, record))
-        with _in_words(facts, switch):
+        switching = tuple(_switching(facts, wishes, switch, listener, record, lock))
+        with recording.in_words(facts.live, switch):
             steps.run(unpacking, listener)
             # Not one loop: a release that fails from here on stays, for a person to look into it.
             steps.run(switching, listener)
     return Outcome(facts, (*unpacking, *switching))
-
-
-@contextmanager
-def _recorded(record: Journal) -> Iterator[None]:
-    """Write down how the block ended; a crash leaves the run open, and so does a full disk.
-
-    Nor is one over whose undoing failed: the next command tries again to go back.
-    """
-    try:
-        yield
-    except RollbackFailed as error:
-        with suppress(OSError):
-            record.hear(steps.Warned(error.message))
-        raise
-    except ArtifactError as error:
-        with suppress(OSError):
-            record.over(error.code, error.message)
-        raise
-    except Stopped as stop:
-        with signals.ignored(), suppress(OSError):
-            record.over(stop.code, f"stopped by {stop.name}")
-        raise
-    record.over(0, "done")
 
 
 def _preflight(facts: Facts, wishes: Wishes, tell: steps.Listener) -> None:
@@ -181,7 +175,7 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
     release = site.release(manifest.version)
 
     def make_directories() -> None:
-        for path in (site.releases, site.environments, site.shared):
+        for path in (site.releases, site.environments, site.shared, site.static):
             path.mkdir(mode=0o755, exist_ok=True)
         if not site.default_environment.is_symlink():
             files.point(site.default_environment, "../releases/current/virtualenv")
@@ -214,10 +208,17 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
         )
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda: "the same")
+    if manifest.static and facts.install.static == "shared":
+        yield static.step(site, manifest, tell)
 
 
 def _switching(
-    facts: Facts, wishes: Wishes, switch: Switch, tell: steps.Listener, record: Journal | None
+    facts: Facts,
+    wishes: Wishes,
+    switch: Switch,
+    tell: steps.Listener,
+    record: Journal | None,
+    lock: int | None = None,
 ) -> Iterator[Step]:
     site, version = facts.site, facts.manifest.version
 
@@ -240,14 +241,16 @@ def _switching(
         if switch.begun:
             _said(record).release(version, "rolled-back", reason="its install did not end well")
 
-    def finish() -> None:
+    def finish() -> str:
         with signals.ignored():
             _said(record).release(version, "good", digest=facts.artifact.digest)
             if facts.live and facts.live != version:
                 files.point(site.previous, facts.live)
+            return retention.after_install(site, facts.install.keep, _said(record), tell)
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
+    yield migrate.step(site, version, facts.install.migrations, tell, record, lock)
     yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"
@@ -274,20 +277,6 @@ def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
         # Somebody deleted it. That must not keep a whole release from taking its place.
         tell(steps.Warned(f"{error.message}; there is no way back to it"))
         return activate.NOTHING
-
-
-@contextmanager
-def _in_words(facts: Facts, switch: Switch) -> Iterator[None]:
-    """Say what a failure of the run means; the steps have been undone when it gets here."""
-    try:
-        yield
-    except (OSError, SupervisorError, ReleaseFailed) as error:
-        hint: str = getattr(error, "hint", "")
-        output: tuple[str, ...] = getattr(error, "output", ())
-        if not switch.begun:
-            raise Refused(f"{error}; nothing live has changed", hint=hint, output=output) from error
-        again = f"{facts.live} is live again" if facts.live else "nothing was live before"
-        raise ReleaseFailed(f"{error}; {again}", hint=hint, output=output) from error
 
 
 def _said(record: Journal | None) -> Journal:

@@ -8,7 +8,7 @@ from pathlib import Path
 from artifact import journal
 from artifact.archive.reader import Artifact
 from artifact.errors import ArtifactRejected, Refused, UsageError
-from artifact.host import releases, servers, unpack
+from artifact.host import releases, unpack
 from artifact.host import settings as site_settings
 from artifact.host.settings import Settings
 from artifact.manifest import Install, Manifest
@@ -27,6 +27,8 @@ class Facts:
     live: str
     """The version `current` points at; empty on a first install."""
     live_digest: str
+    live_sequence: int
+    """Its place among the versions of its name; 0 where it does not say."""
     live_state: str
     """What the journal says of it: "good" when its install ended well."""
     environment: str | None
@@ -51,12 +53,6 @@ class Facts:
     def managed(self) -> bool:
         """Tell whether supervisor runs processes that the switch has to restart."""
         return self.install.restart != "none" and bool(self.manifest.processes)
-
-    def in_slots(self, process: str) -> bool:
-        """Tell whether a process is switched slot by slot."""
-        return self.install.restart == "slots" and servers.takes_slots(
-            self.manifest.processes[process]
-        )
 
 
 def site_of(artifact: Artifact, root: str) -> Site:
@@ -113,6 +109,22 @@ def check_same_version(artifact: Artifact, site: Site) -> None:
         )
 
 
+def check_sequence(facts: Facts) -> None:
+    """Refuse an artifact that is older than the live release.
+
+    Raises:
+        Refused: its sequence is lower; where either has none, nobody can tell.
+    """
+    own, live = facts.manifest.sequence, facts.live_sequence
+    if 0 < own < live:
+        raise Refused(
+            f"{facts.manifest.reference} is older than the live {facts.live}: "
+            f"sequence {own} instead of {live}",
+            hint=f"`artifact rollback` goes back to what is in {facts.site.root}; "
+            "--allow-downgrade installs it all the same",
+        )
+
+
 def observe(artifact: Artifact, site: Site) -> Facts:
     """Look at everything.
 
@@ -130,7 +142,15 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         install=install,
         live=live,
         live_digest=releases.digest_of(site, live) if live else "",
+        live_sequence=_sequence(site, live),
         live_state=states[live].state if live in states else "",
         environment=unpack.environment_fault(artifact, site),
         release=unpack.release_fault(artifact, site, install.shared),
     )
+
+
+def _sequence(site: Site, version: str) -> int:
+    try:
+        return releases.read(site, version).manifest.sequence if version else 0
+    except Refused:
+        return 0

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from artifact import process
 from artifact.errors import ArtifactRejected, ConfigurationError
-from artifact.host import launch, links, settings, unpack
+from artifact.host import launch, links, programs, settings, unpack
 from artifact.host.observe import Facts
-from artifact.manifest import Manifest, Python
-from artifact.services import supervisor
+from artifact.host.problem import Problem as Problem  # others know it by this name
+from artifact.manifest import Component, Manifest, Python
+from artifact.site import Site
 
 _BLOCK = 4096
 _SPARE_BYTES = 32 << 20
@@ -25,14 +25,6 @@ _PROBE = (
     "print(json.dumps([sys.implementation.name, platform.python_version(),"
     " sysconfig.get_config_var('SOABI') or '']))"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A reason not to install, and what to do about it."""
-
-    text: str
-    hint: str
 
 
 def check_platform(manifest: Manifest) -> None:
@@ -56,19 +48,19 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
         artifact_command: what supervisor is to run, for the program that a hint shows.
     """
     return [
-        *_rights(facts),
+        *rights(facts.site),
         *_space(facts),
-        *_interpreter(facts.manifest.python),
-        *_glibc(facts.manifest.python),
+        *interpreter(facts.manifest.python),
+        *glibc(facts.manifest.python),
         *_content(facts),
-        *_shared(facts),
-        *_user(facts),
+        *shared_files(facts.site, facts.install.shared),
+        *application(facts.site),
         *_supervisor(facts, artifact_command),
     ]
 
 
-def _rights(facts: Facts) -> Iterator[Problem]:
-    site = facts.site
+def rights(site: Site) -> Iterator[Problem]:
+    """Find what of the site we cannot write, and what cannot be renamed into place."""
     for path in (site.root, site.releases, site.environments, site.private, site.shared):
         there = _existing(path)
         if not os.access(there, os.W_OK | os.X_OK):
@@ -93,13 +85,18 @@ def _space(facts: Facts) -> Iterator[Problem]:
     components = [facts.manifest.component(name) for name in names]
     if not components:
         return
+    yield from room(facts.site, components)
+
+
+def room(site: Site, components: Sequence[Component]) -> Iterator[Problem]:
+    """Find whether there is too little disk, or too few inodes, to unpack these components."""
     entries = sum(component.entries for component in components)
     wanted = sum(component.raw for component in components) + entries * _BLOCK // 2
-    disk = os.statvfs(_existing(facts.site.private))
+    disk = os.statvfs(_existing(site.private))
     free = disk.f_bavail * disk.f_frsize
     if free < wanted + _SPARE_BYTES:
         yield Problem(
-            f"{facts.site.root} has {free >> 20} MiB free and needs "
+            f"{site.root} has {free >> 20} MiB free and needs "
             f"{(wanted + _SPARE_BYTES) >> 20}: {(wanted + _SPARE_BYTES - free + 1048575) >> 20} "
             "MiB are missing",
             "delete old releases, or enlarge the disk",
@@ -107,13 +104,13 @@ def _space(facts: Facts) -> Iterator[Problem]:
     # Some file systems make inodes as they need them and say 0.
     if disk.f_files and disk.f_favail < entries + _SPARE_INODES:
         yield Problem(
-            f"{facts.site.root} has {disk.f_favail} inodes free and needs "
-            f"{entries + _SPARE_INODES}",
+            f"{site.root} has {disk.f_favail} inodes free and needs {entries + _SPARE_INODES}",
             "delete old releases, or make the file system anew with more inodes (mkfs -N)",
         )
 
 
-def _interpreter(wanted: Python) -> Iterator[Problem]:
+def interpreter(wanted: Python) -> Iterator[Problem]:
+    """Find whether the interpreter that the environment was compiled for is not here."""
     path = wanted.interpreter
     try:
         answer = process.read([path, "-I", "-c", _PROBE], env={}, timeout=30)
@@ -133,7 +130,8 @@ def _interpreter(wanted: Python) -> Iterator[Problem]:
         )
 
 
-def _glibc(wanted: Python) -> Iterator[Problem]:
+def glibc(wanted: Python) -> Iterator[Problem]:
+    """Find whether the system's C library is older than what was compiled needs."""
     if not wanted.glibc:
         return
     try:
@@ -166,9 +164,10 @@ def _content(facts: Facts) -> Iterator[Problem]:
         )
 
 
-def _shared(facts: Facts) -> Iterator[Problem]:
+def shared_files(site: Site, shared: Sequence[str]) -> Iterator[Problem]:
+    """Find the shared files that nobody has put in place."""
     try:
-        missing = links.missing_files(facts.site, facts.install.shared)
+        missing = links.missing_files(site, shared)
     except ConfigurationError as error:
         yield Problem(error.message, error.hint)
         return
@@ -176,45 +175,22 @@ def _shared(facts: Facts) -> Iterator[Problem]:
         yield Problem(f"the shared file {path} is missing", "put it there; it is never invented")
 
 
-def _user(facts: Facts) -> Iterator[Problem]:
+def application(site: Site) -> Iterator[Problem]:
+    """Find a user who is not there, and an env file that cannot be read."""
     try:
-        launch.user_of(facts.site)
-        settings.application_variables(facts.site)
+        launch.user_of(site)
+        settings.application_variables(site)
     except ConfigurationError as error:
         yield Problem(error.message, error.hint)
 
 
 def _supervisor(facts: Facts, artifact_command: str) -> Iterator[Problem]:
-    if not facts.managed:
-        return
-    try:
-        members = supervisor.members(facts.settings.supervisor.url)
-    except supervisor.SupervisorError as error:
-        hint = 'or, to switch links only, site.toml: [install] restart = "none"'
-        yield Problem(str(error), f"{error.hint}; {hint}" if error.hint else hint)
-        return
-    for name in facts.manifest.processes:
-        program = supervisor.program_name(facts.manifest.name, name)
-        found = [member.process for member in members if member.program == program]
-        slots = facts.in_slots(name)
-        if not found:
-            yield Problem(
-                f"program {program} is not known to supervisor",
-                "add this to its configuration, then `supervisorctl update`:\n"
-                + supervisor.program(
-                    facts.site,
-                    facts.manifest,
-                    name,
-                    command=artifact_command,
-                    slots=slots,
-                    user=facts.settings.user,
-                ),
+    if facts.managed:
+        yield from programs.problems(
+            programs.Wanted(
+                facts.site, facts.manifest, facts.settings, facts.install, artifact_command
             )
-        elif slots and sorted(found) != [f"slot_{n}" for n in range(supervisor.SLOTS)]:
-            yield Problem(
-                f"program {program} has the processes {', '.join(sorted(found))}, not two slots",
-                'make it the [fcgi-program] of docs, or site.toml: [install] restart = "graceful"',
-            )
+        )
 
 
 def _existing(path: Path) -> Path:

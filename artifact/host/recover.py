@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, RollbackFailed
-from artifact.host import activate
+from artifact.host import activate, applying, history, interrupted_migrations, releases
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
-from artifact.journal import Run
+from artifact.journal import Journal, Run
 from artifact.services.supervisor import SupervisorError
 from artifact.site import Site
 
 
-def recover(site: Site, tell: steps.Listener) -> None:
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What became of a run that died."""
+
+    run: Run
+    how: str
+    """ "finished", "cleaned up after" or "took back"."""
+    migrated: str = ""
+    """What it did to the databases; empty for nothing."""
+
+    @property
+    def summary(self) -> str:
+        nothing = "; nothing live had changed" if self.how.startswith("cleaned") else ""
+        migrated = f"; {self.migrated}" if self.migrated else ""
+        return f"{self.how} the interrupted {describe(self.run)}{nothing}{migrated}"
+
+
+def describe(run: Run) -> str:
+    """Return "rollback of 1337 by alice at 2026-11-20T17:00:00.000Z"."""
+    what = f"{run.began.command} of {run.began.version}".removesuffix(" of ")
+    return f"{what} by {run.began.who} at {run.began.time}"
+
+
+def recover(site: Site, tell: steps.Listener) -> Recovered | None:
     """Bring the site to a state that a run could have ended in; the caller holds its lock.
+
+    Returns:
+        What was done; None where the last run had ended.
 
     Raises:
         RollbackFailed: the old release cannot be made live again.
@@ -21,21 +49,45 @@ def recover(site: Site, tell: steps.Listener) -> None:
     sweep(site)
     run = journal.last_run(site.journal)
     if run is None or run.over is not None:
-        return
+        return None
     record = journal.resume(site.journal, run)
-    what = f"{run.began.command} of {run.began.version} by {run.began.who} at {run.began.time}"
-    if _is_good(run):
-        _point_previous(site, run)
+    _note_removed(site, record)
+    if run.began.command == "prune":
+        record.over(0, "interrupted; what it had begun to delete is gone")
+        done = Recovered(run, "finished")
+    elif _is_good(run):
+        if run.began.command == "rollback":
+            conclude_rollback(site, record, left=run.began.previous, to=run.began.version)
+        else:
+            _point_previous(site, run)
         record.over(0, "interrupted after it was done; finished")
-        tell(steps.Said(f"finished the interrupted {what}"))
+        done = Recovered(run, "finished")
     elif not run.reached("switch"):
-        record.over(5, "interrupted before the switch; nothing live had changed")
-        tell(steps.Said(f"cleaned up after the interrupted {what}; nothing live had changed"))
+        _put_migrations_back(site, run, record, tell)
+        left = interrupted_migrations.look(site, run, tell)
+        record.over(left.code, f"interrupted before the switch; {left.text or 'nothing changed'}")
+        done = Recovered(run, "cleaned up after", left.text)
     else:
         _take_back(site, run, tell)
-        record.release(run.began.version, "rolled-back", reason="its install was interrupted")
+        _put_migrations_back(site, run, record, tell)
+        if run.began.command != "rollback":
+            # Where a rollback led to is as good as it was: it was not what ended it.
+            record.release(run.began.version, "rolled-back", reason="its install was interrupted")
         record.over(7, "interrupted in the switch; taken back")
-        tell(steps.Said(f"took back the interrupted {what}"))
+        done = Recovered(run, "took back")
+    tell(steps.Said(done.summary))
+    return done
+
+
+def conclude_rollback(site: Site, record: Journal, *, left: str, to: str) -> None:
+    """Mark what a rollback left, so that nothing chooses it again, and point `previous` anew."""
+    if left:
+        record.release(left, "rolled-back", reason=f"left by a rollback to {to}")
+    before = history.good_before(history.of(site), to)
+    if before:
+        files.point(site.previous, before[0].version)
+    else:
+        site.previous.unlink(missing_ok=True)
 
 
 def sweep(site: Site) -> None:
@@ -44,10 +96,18 @@ def sweep(site: Site) -> None:
         if directory.is_dir():
             for path in directory.iterdir():
                 files.remove_tree(path)
-    for directory in (site.private, site.releases):
+    for directory in (site.private, site.releases, site.failures):
         if directory.is_dir():
             for path in directory.glob(".*.new"):
                 files.remove_tree(path)
+
+
+def _note_removed(site: Site, record: Journal) -> None:
+    """Write down what a run had taken away before it could say so."""
+    there = set(history.here(site))
+    for version, told in history.tell_of(journal.read(site.journal)).items():
+        if told.state != "removed" and version not in there:
+            record.release(version, "removed", reason="its directory is gone")
 
 
 def _is_good(run: Run) -> bool:
@@ -58,6 +118,23 @@ def _point_previous(site: Site, run: Run) -> None:
     before = run.began.previous
     if before and before != run.began.version and site.release(before).is_dir():
         files.point(site.previous, before)
+
+
+def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.Listener) -> None:
+    """Give the release that a rollback was to leave the schema back that it knows."""
+    if run.began.command != "rollback" or not run.began.previous:
+        return
+    try:
+        found = releases.read(site, run.began.previous)
+        note = applying.restore(site, found, run.lines, tell, record)
+    except (ArtifactError, OSError) as error:
+        raise RollbackFailed(
+            f"the {describe(run)} was interrupted after it took migrations back, and running them "
+            f"again failed: {error}",
+            hint=getattr(error, "hint", "") or "repair that, then repeat this command",
+        ) from error
+    if note:
+        tell(steps.Said(note))
 
 
 def _take_back(site: Site, run: Run, tell: steps.Listener) -> None:
@@ -81,7 +158,6 @@ def _take_back(site: Site, run: Run, tell: steps.Listener) -> None:
     except (ArtifactError, SupervisorError, OSError) as error:
         live = run.began.previous or "nothing"
         raise RollbackFailed(
-            f"an install of {run.began.version} was interrupted, and making {live} live again "
-            f"failed: {error}",
+            f"the {describe(run)} was interrupted, and making {live} live again failed: {error}",
             hint=getattr(error, "hint", "") or "repair that, then repeat this command",
         ) from error

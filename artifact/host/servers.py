@@ -5,6 +5,7 @@ Traps and their sources are in docs; the options are added only where the comman
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -26,9 +27,58 @@ def takes_slots(process: Process) -> bool:
     return bool(process.listen) and process.server in INHERITING
 
 
+def overlaps(process: Process) -> bool:
+    """Tell whether workers of two releases may run at the same time.
+
+    Celery's share a queue; but whatever sends tasks by the clock would send each of them twice, and
+    a file that only one may have open says that there is to be one.
+    """
+    if process.server != "celery" or process.listen:
+        return False
+    words = process.command.split()
+    alone = ("-B", "--beat", "-s", "--schedule", "--pidfile", "-S", "--statedb")
+    return "worker" in words and not _has(words, *alone)
+
+
+def side_by_side(process: Process) -> bool:
+    """Tell whether supervisor gets programs for two releases at a time."""
+    return takes_slots(process) or overlaps(process)
+
+
+def named(words: list[str], process: Process, name: str, number: int) -> list[str]:
+    """Return a worker's command line with a name of its own, for celery tells workers by them."""
+    if process.server != "celery" or _has(words, "-n", "--hostname"):
+        return words
+    return [*words, "--hostname", f"{name}-{number}@%h"]
+
+
 def answers_privately(process: Process) -> bool:
     """Tell whether it can serve a second, private socket beside the shared one."""
     return process.server == "gunicorn"
+
+
+def graceful_signal(manifest: Manifest, process: Process) -> str:
+    """Return the signal on which it finishes its requests and ends; "" where nobody knows.
+
+    gunicorn swapped QUIT and TERM in 19.0. uWSGI reloads on TERM unless told `die-on-term`, which
+    the caller has to see to.
+    """
+    if process.server == "gunicorn":
+        known = manifest.environment.packages.get("gunicorn", "")
+        return "TERM" if not known or _at_least(manifest, "gunicorn", "19") else "QUIT"
+    if process.server in {"uvicorn", "celery"} or is_uwsgi(process):
+        return "TERM"
+    return ""
+
+
+def stop_signal(manifest: Manifest, process: Process) -> str:
+    """Return what to write into supervisor's program."""
+    return graceful_signal(manifest, process) or "TERM"
+
+
+def is_uwsgi(process: Process) -> bool:
+    """Tell whether the command starts uWSGI."""
+    return re.search(r"(^|/)uwsgi(\s|$)", process.command) is not None
 
 
 def argv(manifest: Manifest, name: str, environment: Path, *, sockets: int) -> list[str]:

@@ -12,7 +12,8 @@ import msgspec
 
 from artifact import journal
 from artifact.errors import Refused
-from artifact.host import health, releases, servers, settings, state
+from artifact.host import freeze, health, releases, servers, settings, state
+from artifact.host.freeze import Freeze
 from artifact.host.health import Answer
 from artifact.host.releases import Release
 from artifact.host.settings import Settings
@@ -52,6 +53,7 @@ class Status(msgspec.Struct, frozen=True):
     last_run: journal.Run | None
     busy: bool
     """A run is at work just now."""
+    frozen: Freeze | None
     problems: tuple[str, ...]
     """What is wrong; empty when all is well."""
 
@@ -85,8 +87,7 @@ def look(site: Site) -> Status:
     last_run, busy = journal.last_run(site.journal), _is_locked(site.lock)
     if last_run is not None and last_run.over is None and not busy:
         problems.append(
-            f"the {last_run.began.command} of {last_run.began.version} did not end; "
-            "the next install recovers it"
+            f"the {_what(last_run)} did not end; `artifact recover` finishes it or takes it back"
         )
     return Status(
         site=site,
@@ -98,8 +99,13 @@ def look(site: Site) -> Status:
         answers=answers,
         last_run=last_run,
         busy=busy,
+        frozen=freeze.read(site),
         problems=tuple(problems),
     )
+
+
+def _what(run: journal.Run) -> str:
+    return f"{run.began.command} of {run.began.version}".removesuffix(" of ")
 
 
 def _release(site: Site, live: str, problems: list[str]) -> Release | None:

@@ -83,6 +83,14 @@ def remove(site: Site, path: Path) -> None:
     files.remove_tree(doomed)
 
 
+def discard(site: Site, path: Path, called: str) -> None:
+    """Rename a tree of the site into its trash, durably; the caller empties that."""
+    doomed = site.trash / called
+    files.remove_tree(doomed)
+    _movable(path, lambda: path.rename(doomed))
+    files.sync_directory(path.parent)
+
+
 def _fresh(site: Site, name: str) -> Path:
     """Return a path in staging where nothing is."""
     staged = site.staging / name

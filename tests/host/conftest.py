@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from artifact import files
+from tests.host import databases
 from tests.host.machine import Environment, Machine, make_environment
 
 
@@ -22,3 +24,26 @@ def machine(tmp_path: Path, environment: Environment) -> Iterator[Machine]:
         yield made
     finally:
         made.stop_supervisord()
+
+
+@pytest.fixture(scope="session")
+def django(shared_directory: Path) -> Path:
+    """The Python of an environment with Django and drivers for both databases."""
+    python = shared_directory / "django" / "bin" / "python"
+    with files.locked(shared_directory / "django.lock", doing="installing", wait=240):
+        if not (shared_directory / "django.made").exists():
+            databases.make_environment(shared_directory / "django")
+            (shared_directory / "django.made").touch()
+    return python
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[dict[str, object]]:
+    with databases.postgresql() as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[dict[str, object]]:
+    with databases.mariadb() as settings:
+        yield settings

@@ -1,4 +1,6 @@
-"""Install in this process and send it a signal at one exact event: `python -m … FILE SIGNAL WHERE`.
+"""Run a command in this process and send it a signal at one exact event.
+
+`python -m … FILE SIGNAL WHERE` installs; `python -m … SIGNAL WHERE COMMAND…` runs another command.
 
 WHERE is "started:STEP", "ended:STEP", "progress" or "said:WORD".
 """
@@ -40,7 +42,11 @@ def at(where: str, number: signal.Signals) -> Callable[[steps.Event], None]:
 
 
 def main() -> None:
-    path, number, where = sys.argv[1:]
+    if sys.argv[1].startswith("SIG"):
+        number, where, *command = sys.argv[1:]
+    else:
+        path, number, where = sys.argv[1:]
+        command = ["install", str(Path(path)), "--probation", "0s"]
     strike = at(where, signal.Signals[number])
     draw = terminal.Listener.__call__
 
@@ -50,7 +56,7 @@ def main() -> None:
 
     terminal.Listener.__call__ = both  # type: ignore[method-assign]  # to be told of every event
     signals.raise_when_asked_to_stop()
-    sys.exit(cli.run(["install", str(Path(path)), "--probation", "0s"]))
+    sys.exit(cli.run(command))
 
 
 main()

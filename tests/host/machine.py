@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from artifact import manifest
 from artifact.archive import format as layout
@@ -70,6 +72,17 @@ def await_(what: str, condition: Callable[[], object], seconds: float = 20.0) ->
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
         time.sleep(0.02)
+
+
+def end(daemon: subprocess.Popen[bytes]) -> None:
+    """Kill a supervisord and all it started: asked to end, it takes a second and more."""
+    everybody = [daemon.pid]
+    with contextlib.suppress(psutil.Error):
+        everybody += [child.pid for child in psutil.Process(daemon.pid).children(recursive=True)]
+    for pid in everybody:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    daemon.wait(30)
 
 
 def free_port() -> int:
@@ -259,8 +272,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
     def stop_supervisord(self) -> None:
         if self._supervisord is not None:
-            self._supervisord.terminate()
-            self._supervisord.wait(30)
+            end(self._supervisord)
             self._supervisord = None
         if self._sockets is not None:
             shutil.rmtree(self._sockets)

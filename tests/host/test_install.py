@@ -200,7 +200,8 @@ def test_the_plan_is_told_and_nothing_is_done(machine: Machine) -> None:
     assert planned.returncode == 0
     document = json.loads(planned.stdout)
     assert [step["name"] for step in document["steps"]] == [
-        "prepare", "unpack-environment", "unpack-release", "check", "switch", "confirm", "finish",
+        "prepare", "unpack-environment", "unpack-release", "check", "migrations",
+        "switch", "confirm", "finish",
     ]  # fmt: skip
     assert document["problems"] == []
     assert not machine.site.root.exists()

@@ -127,6 +127,7 @@ def test_it_says_what_an_install_needs_to_know(accounting: Built) -> None:
     assert manifest["source"]["revision"] == accounting.checkout.git("rev-parse", "HEAD").strip()
     assert manifest["source"]["dirty"] is False
     assert manifest["django"] == "accounting.settings.production"
+    assert manifest["static"] == "staticfiles"
     assert set(manifest["processes"]) == {"web", "worker"}
     assert manifest["migrations"]["ledger"][-1] == "0004_plain_account_numbers"
     assert "django" in manifest["environment"]["packages"]

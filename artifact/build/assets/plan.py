@@ -50,6 +50,8 @@ class AssetTree:
     steps: tuple[manifest.AssetStep, ...]
     settings: str
     """Django's settings module; empty for other applications."""
+    static: str = ""
+    """The directory in the project that collectstatic filled; empty where it was not run."""
 
     @property
     def paths(self) -> frozenset[str]:
@@ -104,6 +106,7 @@ class Assets:
         self.declared = config.assets
         self.section = config.django
         self.facts: django.Facts | None = None
+        self.static = ""
         if self.section and not django.is_installed(environment):
             tell(
                 steps.Said(
@@ -153,6 +156,7 @@ class Assets:
             tuple(merged[path] for path in sorted(merged, key=str.encode)),
             tuple(step for step, _ in self.workshop.done),
             settings,
+            self.static,
         )
 
     def _may_compress(self, section: DjangoSection) -> bool:
@@ -198,6 +202,7 @@ class Assets:
         root = django.static_root(self._ask(section))
         if isinstance(root, django.Skipped):
             return self._skip(root)
+        self.static = root
 
         def make_stale(work: Path) -> None:
             # What lies there already must not be taken for newer than what is collected.

@@ -1,0 +1,59 @@
+"""What became of the migrations of a run that was killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from artifact import steps
+from artifact.errors import MigrationFailed, MigrationHalfDone, Refused
+from artifact.host import applying, migrations
+from artifact.journal import Run
+from artifact.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How a run left the databases."""
+
+    text: str = ""
+    """Empty where it had begun no migration."""
+    code: int = Refused.code
+    """With which the run would have ended, had it come to that."""
+
+
+def look(site: Site, run: Run, tell: steps.Listener) -> Left:
+    """Compare what a run began, as its journal has it, with what the databases have now."""
+    began = applying.begun(run.lines, applying.APPLYING)
+    if not began:
+        return Left()
+    version = run.began.version
+    try:
+        seen = migrations.pending(site, version, tell)
+    except Refused as error:
+        return Left(f"it had begun {_names(began)}: {error.message}", MigrationHalfDone.code)
+    if seen.troubles:
+        text = f"it had begun {_names(began)}: {'; '.join(seen.troubles)}"
+        return Left(text, MigrationHalfDone.code)
+    applied = {(one.alias, name) for one in seen.databases for name in one.applied}
+    whole = {
+        (one.alias, migration.name)
+        for one in seen.databases
+        for migration in one.pending
+        if migration.atomic
+    }
+    ran = [one for one in began if one in applied]
+    half = [one for one in began if one not in applied and one not in whole]
+    said = f"it had run {_names(ran)}" if ran else "no migration was run"
+    if half:
+        tell(
+            steps.Warned(
+                f"part of {_names(half)} may have stayed, for it does not run in a transaction",
+                "compare the schema with the migration, and repair it",
+            )
+        )
+        return Left(f"{said}; part of {_names(half)} may have stayed", MigrationHalfDone.code)
+    return Left(said, MigrationFailed.code if ran else Refused.code)
+
+
+def _names(rows: list[tuple[str, str]]) -> str:
+    return ", ".join(dict.fromkeys(name for _, name in rows))

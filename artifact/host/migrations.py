@@ -1,0 +1,243 @@
+"""What a release's migrations would do to the databases, asked in the release's own interpreter.
+
+Five things can be so of a database, and each is an outcome of its own: it is current, it has
+migrations pending, it is ahead of the code, the code's or the database's history contradicts
+itself, or it cannot be reached.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from artifact import process, steps
+from artifact.errors import Refused
+from artifact.host import launch, migration_commands, releases
+from artifact.host.releases import Release
+from artifact.site import Site
+
+Risk = Literal["safe", "unsafe", "unknown"]
+Outcome = Literal["current", "pending", "ahead", "conflict", "unreachable"]
+Kind = Literal["django", "alembic", "commands", ""]
+
+_PROBES = Path(__file__).parent / "probes"
+_PROBE = {"django": _PROBES / "migrations.py", "alembic": _PROBES / "revisions.py"}
+_LOOK_SECONDS = 120.0
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation of a migration."""
+
+    kind: str
+    """Django's class: "RemoveField"."""
+    description: str
+    risk: Risk
+    """To those who still run the old code on the new schema."""
+    reason: str
+    lock: Literal["none", "short", "writes", "table"]
+    """What a running application waits for: nothing, an instant, all its writes, the table."""
+    reversible: bool
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """A migration with the gravest of its operations' risks."""
+
+    name: str
+    """ "ledger.0007_remove_note"."""
+    risk: Risk
+    reason: str
+    reversible: bool
+    atomic: bool
+    """When it fails nothing of it stays."""
+    operations: tuple[Operation, ...]
+
+    @property
+    def named(self) -> str:
+        """The name and the operation that decided: "ledger.0007 (Remove field …): …"."""
+        worst = next((one for one in self.operations if one.reason == self.reason), None)
+        where = f" ({worst.description})" if worst else ""
+        return f"{self.name}{where}: {self.reason}"
+
+
+class Database(msgspec.Struct, frozen=True):
+    """A database beside a release's code."""
+
+    alias: str
+    vendor: str
+    outcome: Outcome
+    detail: str = ""
+    """Of "conflict" and "unreachable": what is wrong."""
+    applied: tuple[str, ...] = ()
+    """In the order in which they were."""
+    pending: tuple[Migration, ...] = ()
+    """In the order in which they would be run."""
+    ahead: tuple[str, ...] = ()
+    """Applied by newer code: this code does not know them."""
+    leftover: tuple[str, ...] = ()
+    """Of applications that went or migrations that were squashed; harmless."""
+    difference: tuple[Migration, ...] = ()
+    """Applied and not known to the release that was asked about, newest first."""
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A database that is not migrated."""
+
+    alias: str
+    why: str
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """What a release has before it in every database."""
+
+    version: str
+    """Of the release."""
+    django: str = ""
+    """The version of Django; empty for applications without it."""
+    databases: tuple[Database, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    known: dict[str, tuple[str, ...]] = {}
+    """All that the release's code knows: application label to names, pending or not."""
+    kind: Kind = ""
+
+    @property
+    def migrations(self) -> tuple[Migration, ...]:
+        """All that is pending."""
+        return tuple(one for database in self.databases for one in database.pending)
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Why migrations cannot be told, let alone run; a sentence each."""
+        texts = {
+            "conflict": "the migrations for the database {!r} contradict each other: {}",
+            "unreachable": "the database {!r} cannot be reached: {}",
+        }
+        return tuple(
+            texts[one.outcome].format(one.alias, one.detail)
+            for one in self.databases
+            if one.outcome in texts
+        )
+
+
+def pending(site: Site, version: str, tell: steps.Listener = steps.nobody) -> Pending:
+    """Ask a release which migrations are pending; changes nothing.
+
+    Raises:
+        Refused: the release is not whole, or its application does not load.
+    """
+    return _look(releases.read(site, version), site, None, tell)
+
+
+def unknown_to(
+    target: Mapping[str, Sequence[str]],
+    site: Site,
+    version: str,
+    tell: steps.Listener = steps.nobody,
+) -> Pending:
+    """Ask a release what is applied that another one does not know: each database's `difference`.
+
+    Args:
+        target: `Pending.known` of the other release.
+        version: of the newer release, whose code knows what its migrations did: "safe" is what
+            only added to the schema, "unsafe" what the target cannot work with.
+
+    Raises:
+        Refused: the release is not whole, or its application does not load.
+    """
+    return _look(releases.read(site, version), site, target, tell)
+
+
+def kind(found: Release) -> Kind:
+    """Tell what a release's migrations are; "" for none that we know of."""
+    described = found.manifest
+    if described.migration_commands is not None:
+        return "commands"
+    if described.django or (found.directory / "manage.py").is_file():
+        return "django"
+    there = (found.directory / "alembic.ini").is_file()
+    return "alembic" if there and "alembic" in described.environment.packages else ""
+
+
+def ask(
+    found: Release,
+    site: Site,
+    request: Mapping[str, Any],
+    tell: steps.Listener,
+    *,
+    timeout: float | None,
+) -> bytes:
+    """Run the probe in a release's interpreter, as the site's user, and return its answer.
+
+    Raises:
+        Refused: the application does not load.
+        process.ChildFailed: the probe died.
+    """
+    user = launch.user_of(site)
+    environment = launch.environment_variables(site, found, user)
+    if found.manifest.django:
+        # The site's env file has the last word, as it has for the processes.
+        environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
+    whole = {**request, "user": None}
+    if user.pw_uid != os.geteuid():
+        whole["user"] = {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+    ran = process.run(
+        [str(found.environment / "bin" / "python"), str(_PROBE[kind(found)])],
+        cwd=found.directory,
+        env=environment,
+        stdin=msgspec.json.encode(whole).decode(),
+        capture=True,
+        timeout=timeout,
+        tell=tell,
+    )
+    answer = ran.stdout.encode()
+    broken = msgspec.json.decode(answer, type=_Broken).broken
+    if broken:
+        raise Refused(
+            f"{found.manifest.reference} does not load, so nobody knows its migrations: {broken}",
+            hint=f"are all the variables it needs in {site.variables}?",
+            output=ran.tail,
+        )
+    return answer
+
+
+class _Broken(msgspec.Struct):
+    broken: str = ""
+
+
+def _look(
+    found: Release, site: Site, target: Mapping[str, Sequence[str]] | None, tell: steps.Listener
+) -> Pending:
+    version, what = found.manifest.version, kind(found)
+    if not what:
+        return Pending(version)
+    if what == "commands":
+        return Pending(version, databases=(_commanded(found, site, tell),), kind=what)
+    try:
+        request = {"mode": "look", "known": target}
+        answer = ask(found, site, request, tell, timeout=_LOOK_SECONDS)
+    except process.ChildFailed as error:
+        raise Refused(
+            f"the migrations of {found.manifest.reference} cannot be told: {error}",
+            output=error.tail,
+        ) from error
+    return msgspec.json.decode(
+        msgspec.json.encode({**msgspec.json.decode(answer), "version": version, "kind": what}),
+        type=Pending,
+    )
+
+
+def _commanded(found: Release, site: Site, tell: steps.Listener) -> Database:
+    names = migration_commands.pending(site, found, tell)
+    why = "nobody but its author knows what it changes"
+    return Database(
+        alias="default",
+        vendor="as its own command says",
+        outcome="pending" if names else "current",
+        pending=tuple(
+            Migration(name, "unknown", why, reversible=False, atomic=False, operations=())
+            for name in names
+        ),
+    )

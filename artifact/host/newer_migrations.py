@@ -1,0 +1,207 @@
+"""What the databases have and the target of a rollback does not know: judged, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from artifact import journal, process, steps
+from artifact.errors import Refused
+from artifact.host import applying, history, migrations, releases
+from artifact.host.migrations import Migration, Pending
+from artifact.host.releases import Release
+from artifact.journal import Journal
+from artifact.site import Site
+from artifact.steps import Step
+
+REVERSE = "reverse-migrations"
+"""The step by which recovery knows that migrations may have been taken back."""
+
+
+Choice = Literal["judge", "take back", "ignore"]
+"""What to do about them: go on where they only added, take them back first, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rollback that is at work."""
+
+    record: Journal
+    lock: int
+    """Descriptor of the site's lock, which whoever migrates holds as well: the next run must not
+    begin while one that was killed still migrates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What is applied and not known to the target of a rollback."""
+
+    by: str = ""
+    """The release whose code judged the migrations, and can take them back; "" when none had to."""
+    migrations: tuple[Migration, ...] = ()
+    """The newest first; "safe" is what only added to the schema."""
+    unjudged: tuple[str, ...] = ()
+    """Those that no release here has."""
+    trouble: str = ""
+    """Why nobody can tell; the rest is empty then."""
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What the target knows."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.unjudged, *(one.name for one in self.migrations))
+
+    @property
+    def destructive(self) -> tuple[str, ...]:
+        """What the target's code may not work with, each with the reason."""
+        nobody = "no release here has it"
+        return (
+            *(f"{name}: {nobody}" for name in self.unjudged),
+            *(one.named for one in self.migrations if one.risk != "safe"),
+        )
+
+
+def find(site: Site, live: str, target: Release, tell: steps.Listener) -> Gap:
+    """Ask the databases what they have that a release does not know; changes nothing."""
+    version = target.manifest.version
+    try:
+        seen = migrations.pending(site, version, tell)
+    except Refused as error:
+        return Gap(trouble=error.message)
+    if seen.troubles:
+        return Gap(trouble="; ".join(seen.troubles))
+    ahead = {name for one in seen.databases for name in one.ahead}
+    # Applications that the target does not have at all are not ahead of it, but left over.
+    if not ahead and not any(one.leftover for one in seen.databases):
+        return Gap(known=seen.known)
+    best = Gap(unjudged=tuple(sorted(ahead)), known=seen.known)
+    for other in _who_may_know(site, live, target, ahead):
+        judged = _judged(site, other, seen, ahead, tell)
+        if judged is not None and (not best.by or len(judged.unjudged) < len(best.unjudged)):
+            best = judged
+        if best.by and not best.unjudged:
+            break
+    return best
+
+
+def _who_may_know(site: Site, live: str, target: Release, ahead: set[str]) -> Iterator[str]:
+    """Yield the releases to ask: the live one first, then others that have what is unknown."""
+    if live:
+        yield live
+    for version in history.of(site):
+        if version in {live, target.manifest.version}:
+            continue
+        with suppress(Refused):
+            has = releases.read(site, version).manifest.migrations
+            if any(f"{app}.{name}" in ahead for app, names in has.items() for name in names):
+                yield version
+
+
+def _judged(
+    site: Site, version: str, target: Pending, ahead: set[str], tell: steps.Listener
+) -> Gap | None:
+    """Have a release judge; None where it cannot."""
+    try:
+        seen = migrations.unknown_to(target.known, site, version, tell)
+    except Refused as error:
+        tell(steps.Output(error.message))
+        return None
+    if seen.troubles or seen.kind != target.kind:
+        return None
+    found = {one.name: one for database in seen.databases for one in database.difference}
+    return Gap(
+        by=version,
+        migrations=tuple(found.values()),
+        unjudged=tuple(sorted(ahead - found.keys())),
+        known=target.known,
+    )
+
+
+def check(gap: Gap, version: str, choice: Choice) -> None:
+    """Say no to a rollback that would lead to a schema on which the target does not work.
+
+    Raises:
+        Refused: it would, or nobody can tell; or what is to be taken back cannot be.
+    """
+    anyway = "`--ignore-migrations` goes back all the same"
+    if choice == "ignore":
+        return
+    if gap.trouble:
+        raise Refused(
+            f"nobody can tell whether the databases suit {version}: {gap.trouble}", hint=anyway
+        )
+    if choice == "take back":
+        stuck = [
+            *(f"{name}: no release here has it" for name in gap.unjudged),
+            *(f"{one.name} cannot be reversed" for one in gap.migrations if not one.reversible),
+        ]
+        if stuck:
+            raise Refused(f"{'; '.join(stuck)}; nothing was taken back", hint=anyway)
+        return
+    if gap.destructive:
+        raise Refused(
+            f"{version} does not work with what the databases have: {'; '.join(gap.destructive)}",
+            hint="`--with-migrations` takes back what it does not know, before the switch, and "
+            f"what is in those columns and tables is lost; {anyway}",
+        )
+
+
+def steps_of(
+    gap: Gap,
+    site: Site,
+    version: str,
+    choice: Choice,
+    tell: steps.Listener,
+    run: Run | None,
+) -> Iterator[Step]:
+    """Plan what a rollback does about the databases before it switches.
+
+    Args:
+        run: None for a plan that is only read.
+    """
+    if not (gap.names or gap.trouble):
+        return
+
+    def compare() -> str:
+        check(gap, version, choice)
+        if gap.trouble:
+            tell(steps.Warned(f"nobody can tell whether the databases suit {version}"))
+            return "not known"
+        if choice != "take back":
+            _warn(gap, version, tell)
+        return ", ".join(gap.names)
+
+    what = f": it does not know {', '.join(gap.names)}" if gap.names else ""
+    yield Step("compare-migrations", f"see that the databases suit {version}{what}", compare)
+    if choice == "take back" and gap.names:
+        yield _reversal(gap, site, tell, run)
+
+
+def _warn(gap: Gap, version: str, tell: steps.Listener) -> None:
+    for text in gap.destructive:
+        tell(steps.Warned(f"{version} may not work with {text}"))
+    text = f"{version} does not know {', '.join(gap.names)}: its code runs on the newer schema"
+    tell(steps.Warned(text, "" if gap.destructive else "they only added to it"))
+
+
+def _reversal(gap: Gap, site: Site, tell: steps.Listener, run: Run | None) -> Step:
+    def begun() -> Run:
+        assert run is not None, "a plan for reading was run"
+        return run
+
+    def take_back() -> str:
+        newer = releases.read(site, gap.by)
+        with process.sharing(begun().lock):
+            done = applying.reverse(site, newer, gap.known, applying.Wishes(), tell, begun().record)
+        return f"took back {', '.join(done.names)}"
+
+    def put_back() -> None:
+        told = journal.last_run(site.journal)
+        assert told is not None, "the run that is taken back is not in the journal"
+        newer = releases.read(site, gap.by)
+        applying.restore(site, newer, told.lines, tell, begun().record)
+
+    names = ", ".join(one.name for one in gap.migrations)
+    return Step(REVERSE, f"take back {names} with the code of {gap.by}", take_back, put_back)

@@ -1,0 +1,69 @@
+"""What a look at a server yields: lines with or without something left to do, and problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from artifact.host import servers
+from artifact.host.problem import Problem
+from artifact.host.settings import Settings
+from artifact.manifest import Install, Manifest
+from artifact.services.nginx import DIRECTORY as NGINX
+from artifact.services.nginx import Certificate
+from artifact.site import Site
+from artifact.steps import Step, Warned
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for."""
+
+    command: str
+    """Path of the `artifact` that supervisor is to run."""
+    user: str = ""
+    """Who the processes run as; site.toml's when empty, else one named as the application."""
+    nginx: bool = False
+    server_name: str = ""
+    nginx_directory: Path = NGINX
+    certificate: Certificate | None = None
+    """What nginx serves TLS with; without one it serves plain HTTP."""
+    supervisor_directory: Path | None = None
+    """Where supervisor's program file goes; found from supervisor's own configuration if None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is to be so in the end."""
+
+    site: Site
+    manifest: Manifest
+    wishes: Wishes
+    settings: Settings
+    install: Install
+    """The manifest's settings with the server's own on top."""
+    user: str
+    """Who the processes run as; empty for whoever starts them."""
+
+    def in_slots(self, process: str) -> bool:
+        """Tell whether two releases of a process run side by side while they change."""
+        return self.install.restart == "slots" and servers.side_by_side(
+            self.manifest.processes[process]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that belongs to a prepared server."""
+
+    name: str
+    """Stable, as that of a step."""
+    summary: str
+    """What will be done; or, without a step, what is so already."""
+    step: Step | None = None
+    path: str = ""
+    """The file that is written, with its whole content."""
+    content: str = field(default="", repr=False)
+
+
+Found = Line | Problem | Warned

@@ -1,0 +1,1 @@
+"""Programs that run in a release's own Python, which need not be the one that runs us."""

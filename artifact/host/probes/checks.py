@@ -1,0 +1,108 @@
+"""Tell whether an application is in order: its commands, Django's checks, celery's tasks.
+
+Reads a request as JSON from stdin and answers with JSON on stdout; whatever is printed goes to
+stderr. Python 3.8 and Django 3.2 are enough.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import traceback
+from typing import Any, Dict, List
+
+
+def become(user: Any) -> None:
+    """Drop root's rights before anything of the application is imported."""
+    if user is None:
+        return
+    os.initgroups(user["name"], user["gid"])
+    os.setgid(user["gid"])
+    os.setuid(user["uid"])
+
+
+def failing(commands: Dict[str, List[str]]) -> Dict[str, int]:
+    """Run each command and return the status of those that do not end well."""
+    ended = {name: subprocess.call(argv) for name, argv in commands.items()}
+    return {name: status for name, status in ended.items() if status != 0}
+
+
+def system_checks() -> List[Dict[str, Any]]:
+    """Do what `manage.py check --deploy` does, without the checks that ask a database."""
+    found: List[Dict[str, Any]] = []
+
+    def execute(argv: Any = None) -> None:
+        import django
+        from django.core import checks
+
+        django.setup()
+        for one in checks.run_checks(include_deployment_checks=True):
+            if not one.is_silenced():
+                serious = one.level >= checks.ERROR
+                found.append({"id": one.id or "", "text": str(one.msg), "serious": serious})
+
+    from django.core import management
+
+    if not os.path.exists("manage.py"):
+        execute()
+        return found
+    management.execute_from_command_line = execute
+    # As it would be run: there are settings that look at the command.
+    sys.argv = [os.path.abspath("manage.py"), "check", "--deploy"]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    return found
+
+
+def tasks(application: str) -> int:
+    """Import a celery application and all its tasks, as its worker does; return how many."""
+    from celery.app.utils import find_app
+
+    app = find_app(application)
+    app.loader.import_default_modules()
+    app.finalize()
+    return sum(not name.startswith("celery.") for name in app.tasks)
+
+
+def broken(error: BaseException) -> str:
+    """Print a traceback and return its last line."""
+    traceback.print_exc()
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".rstrip(": ")
+
+
+def answer(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Do all that is asked; what fails does not keep the rest from being tried."""
+    found: Dict[str, Any] = {"failing": {}, "checks": [], "tasks": {}, "broken": {}}
+    try:
+        found["failing"] = failing(request["commands"])
+    except OSError as error:
+        found["broken"]["its commands"] = broken(error)
+    if request["django"]:
+        try:
+            found["checks"] = system_checks()
+        except BaseException as error:
+            found["broken"]["manage.py check"] = broken(error)
+    for name, application in request["celery"].items():
+        try:
+            found["tasks"][name] = tasks(application)
+        except BaseException as error:
+            found["broken"][name] = broken(error)
+    return found
+
+
+def main() -> None:
+    """Answer one request."""
+    # The application may have modules of the names of those beside this one.
+    sys.path[0] = os.getcwd()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
+        os.dup2(2, 1)
+        request = json.load(sys.stdin)
+        become(request["user"])
+        json.dump(answer(request), channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Tell which migrations a release has before it, or run them: in the release's own interpreter.
+
+Reads a request as JSON from stdin and answers with JSON on stdout; what settings, migrations and
+Django print goes to stderr. manage.py itself runs, up to where it would hand over to Django: what
+it does to sys.path, what it loads and which settings it chooses then hold here as well.
+
+Python 3.8 and Django 3.2 are enough.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Dict, List
+
+if TYPE_CHECKING:
+    from artifact.host.probes import history, running
+else:
+    import history
+    import running
+
+
+def answer(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Do what is asked; the applications are loaded."""
+    import django
+
+    found: Dict[str, Any] = {"django": django.get_version()}
+    if request["mode"] == "look":
+        return {**found, **history.look(request["known"])}
+    return {**found, **running.run(request)}
+
+
+def become(user: Any) -> None:
+    """Drop root's rights before anything of the application is imported."""
+    if user is None:
+        return
+    os.initgroups(user["name"], user["gid"])
+    os.setgid(user["gid"])
+    os.setuid(user["uid"])
+
+
+def answered(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Load the application as its own commands do, and answer."""
+    answers: List[Dict[str, Any]] = []
+
+    def execute(argv: Any = None) -> None:
+        import django
+
+        django.setup()
+        answers.append(answer(request))
+
+    if not os.path.exists("manage.py"):
+        sys.path.insert(0, os.getcwd())
+        execute()
+        return answers[0]
+    from django.core import management
+
+    management.execute_from_command_line = execute
+    sys.path.insert(0, os.getcwd())
+    # As it will be run: there are settings that look at the command.
+    sys.argv = [os.path.abspath("manage.py"), "migrate"]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    if not answers:
+        raise RuntimeError("manage.py does not call execute_from_command_line")
+    return answers[0]
+
+
+def main() -> None:
+    """Answer one request."""
+    # The application may have modules of the same names.
+    del sys.path[0]
+    for module in ("history", "running", "single_flight", "verdicts", "alterations"):
+        sys.modules.pop(module, None)
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
+        os.dup2(2, 1)
+        request = json.load(sys.stdin)
+        try:
+            become(request["user"])
+            found = answered(request)
+        except BaseException as error:
+            traceback.print_exc()
+            lines = str(error).strip().splitlines() or [""]
+            found = {"broken": f"{type(error).__name__}: {lines[0]}".rstrip(": ")}
+        json.dump(found, channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Let one run migrate a database at a time, whatever machine it comes from.
+
+The database itself is the lock's keeper: a lock on this host's disk would not hold another host
+back, and one in a table would outlive whoever took it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, Iterator, List
+
+# A constant, for PostgreSQL's keys count within one database: the first bytes of
+# sha256("artifact migrations"), as a signed number of 64 bits.
+_KEY = int.from_bytes(hashlib.sha256(b"artifact migrations").digest()[:8], "big", signed=True)
+_POLL_SECONDS = 0.1
+
+
+class Busy(Exception):
+    """Another run migrates, and the wait is over."""
+
+
+@contextmanager
+def held(
+    connections: Any, aliases: List[str], wait: float, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Hold the locks of all databases for the block; waits up to `wait` seconds for each.
+
+    In one order, so that two runs never wait for each other.
+    """
+    with ExitStack() as stack:
+        for alias in sorted(aliases):
+            stack.enter_context(_held(connections, alias, wait, say))
+        yield
+
+
+@contextmanager
+def _held(connections: Any, alias: str, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+    vendor = connections[alias].vendor
+    if vendor == "sqlite":
+        with _directory(connections[alias], wait, say):
+            yield
+        return
+    if vendor not in {"postgresql", "mysql"}:
+        say(f"nothing keeps two runs from migrating {alias} at once: {vendor} has no lock for it")
+        yield
+        return
+    # A connection of its own: what migrates may reconnect, and would lose the lock by that.
+    keeper = connections.create_connection(alias)
+    try:
+        with keeper.cursor() as cursor:
+            _wait(lambda: _taken(cursor, vendor, keeper), alias, wait, say)
+            yield
+    finally:
+        keeper.close()
+
+
+def _taken(cursor: Any, vendor: str, keeper: Any) -> bool:
+    # Asked again and again: one waiting statement would hold a snapshot, for which CREATE INDEX
+    # CONCURRENTLY of the run that has the lock would wait in turn.
+    if vendor == "postgresql":
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_KEY])
+    else:
+        # Names of MySQL's locks are those of the whole server, with 64 characters at most.
+        name = hashlib.sha256(str(keeper.settings_dict["NAME"]).encode()).hexdigest()[:32]
+        cursor.execute("SELECT GET_LOCK(%s, 0)", [f"artifact-{name}"])
+    return bool(cursor.fetchone()[0])
+
+
+@contextmanager
+def _directory(connection: Any, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+    # The directory of the file: closing a descriptor of the file itself would drop SQLite's own
+    # locks (fcntl(2) counts by process), and a file of ours would stay there.
+    name = str(connection.settings_dict["NAME"])
+    if ":memory:" in name or "mode=memory" in name:
+        yield
+        return
+    path = os.path.dirname(os.path.abspath(name.replace("file:", "").partition("?")[0]))
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _wait(lambda: _locked(descriptor), connection.alias, wait, say)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(take: Callable[[], bool], alias: str, seconds: float, say: Callable[[str], None]) -> None:
+    deadline, told = time.monotonic() + seconds, False
+    while not take():
+        if time.monotonic() >= deadline:
+            raise Busy(f"the database {alias!r} is being migrated by another run")
+        if not told:
+            say(f"waiting for another run that migrates the database {alias!r}")
+            told = True
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,353 @@
+"""Judge migration operations: does the old code still work on the new schema, and what is locked.
+
+Runs in a release's own interpreter: Python 3.8 and Django 3.2 are enough. Operation objects are
+judged, not SQL: what an operation means for code stands in the object, in the SQL only its effect.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+if TYPE_CHECKING:
+    from artifact.host.probes import alterations
+else:
+    import alterations
+
+SAFE, UNSAFE, UNKNOWN = "safe", "unsafe", "unknown"
+_GRAVITY = (SAFE, UNKNOWN, UNSAFE)
+
+NONE, SHORT, WRITES, TABLE = "none", "short", "writes", "table"
+"""What a running application waits for: nothing, an instant, all its writes, the whole table."""
+
+_NOT_KNOWN_YET = "the old code does not know this table"
+
+
+class Verdict(NamedTuple):
+    """What an operation does to those who still run the old code."""
+
+    risk: str
+    reason: str
+    lock: str = NONE
+
+
+class Place(NamedTuple):
+    """Where an operation stands: its application, and the schema before and after it."""
+
+    connection: Any
+    app: str
+    before: Any
+    after: Any
+    fresh: Fresh
+
+
+class Fresh(NamedTuple):
+    """Tables and columns that the plan itself makes: no old code can use them."""
+
+    models: Set[Tuple[str, str]]
+    fields: Set[Tuple[str, str, str]]
+
+
+def nothing_fresh() -> Fresh:
+    """Return the state at the beginning of a plan."""
+    return Fresh(set(), set())
+
+
+def worst(verdicts: List[Verdict]) -> Verdict:
+    """Return the gravest verdict, the first of several; a migration without operations is safe."""
+    if not verdicts:
+        return Verdict(SAFE, "it changes nothing")
+    return max(verdicts, key=lambda verdict: _GRAVITY.index(verdict.risk))
+
+
+def marked(migration: Any) -> Optional[Verdict]:
+    """Return what a django-safemigrate marker says; None where there is none."""
+    marker = getattr(migration, "safe", None)
+    when = getattr(marker, "when", marker)
+    text = str(getattr(when, "value", when)).lower().replace("-", "_")
+    if text in {"before_deploy", "always"}:
+        return Verdict(SAFE, f"its author marked it Safe.{text}()")
+    if text == "after_deploy":
+        return Verdict(UNSAFE, "its author marked it Safe.after_deploy()")
+    return None
+
+
+def judge(operation: Any, place: Place) -> Verdict:
+    """Judge one operation; never raises for an operation of an unknown kind."""
+    if not _applies(operation, place):
+        return Verdict(SAFE, f"nothing of it is for the database {place.connection.alias!r}")
+    kind = _kind(operation)
+    if kind is None:
+        name = type(operation).__name__
+        return Verdict(UNKNOWN, f"nobody but its author knows what {name} does", TABLE)
+    judged: Verdict = _JUDGES[kind](operation, place)
+    return judged
+
+
+def remember(operation: Any, place: Place) -> None:
+    """Note what the operation makes that no old code knows."""
+    kind, app, fresh = _kind(operation), place.app, place.fresh
+    if kind == "CreateModel":
+        fresh.models.add((app, operation.name.lower()))
+    elif kind == "RenameModel" and (app, operation.old_name.lower()) in fresh.models:
+        fresh.models.add((app, operation.new_name.lower()))
+    elif kind == "AddField":
+        fresh.fields.add((app, operation.model_name.lower(), operation.name.lower()))
+    elif kind == "RenameField":
+        model = operation.model_name.lower()
+        if (app, model, operation.old_name.lower()) in fresh.fields:
+            fresh.fields.add((app, model, operation.new_name.lower()))
+
+
+def _kind(operation: Any) -> Optional[str]:
+    """Return the name of Django's own class that says how the operation acts on a database.
+
+    A subclass counts as its base only where it leaves that base's way of acting alone.
+    """
+    own_class: Any = type(operation)
+    for base in own_class.__mro__:
+        if base.__name__ in _JUDGES and base.__module__.startswith("django."):
+            own = own_class.database_forwards is base.database_forwards
+            return base.__name__ if own else None
+        if base.__name__ == "CreateExtension" and base.__module__.startswith("django."):
+            return "CreateExtension"
+    return None
+
+
+def _applies(operation: Any, place: Place) -> bool:
+    """Ask the project's database routers, as Django will."""
+    from django.db import router
+
+    if type(operation).__name__ == "SeparateDatabaseAndState":
+        return True
+    hints: Dict[str, Any] = getattr(operation, "hints", {})
+    name = getattr(operation, "model_name", None) or getattr(operation, "name", None)
+    if hasattr(operation, "model_name") or _kind(operation) in _OF_A_MODEL:
+        hints = {"model_name": str(name).lower()}
+    return bool(router.allow_migrate(place.connection.alias, place.app, **hints))
+
+
+def _model(place: Place, name: str) -> Any:
+    return place.before.models.get((place.app, name.lower())) or place.after.models.get(
+        (place.app, name.lower())
+    )
+
+
+def _untouched(operation: Any, place: Place, name: str) -> Optional[Verdict]:
+    """Judge an operation on a table that old code cannot see, or that is not Django's."""
+    if (place.app, name.lower()) in place.fresh.models:
+        return Verdict(SAFE, _NOT_KNOWN_YET)
+    model = _model(place, name)
+    if model is not None and not model.options.get("managed", True):
+        return Verdict(SAFE, "Django does not manage this table")
+    if model is not None and model.options.get("proxy"):
+        return Verdict(SAFE, "a proxy has no table of its own")
+    return None
+
+
+def _create_model(operation: Any, place: Place) -> Verdict:
+    options = operation.options
+    if options.get("proxy") or not options.get("managed", True):
+        return Verdict(SAFE, "it makes no table")
+    related = any(field.remote_field for _, field in operation.fields)
+    return Verdict(SAFE, _NOT_KNOWN_YET, SHORT if related else NONE)
+
+
+def _delete_model(operation: Any, place: Place) -> Verdict:
+    return _untouched(operation, place, operation.name) or Verdict(
+        UNSAFE, f"the old code still reads and writes the table of {operation.name}", SHORT
+    )
+
+
+def _rename_model(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.old_name)
+    if untouched:
+        return untouched
+    model = _model(place, operation.old_name)
+    if model is not None and model.options.get("db_table") and not _many_to_many(model):
+        return Verdict(SAFE, "the table has a name of its own and keeps it")
+    return Verdict(
+        UNSAFE, f"the old code looks for the table under the name {operation.old_name}", SHORT
+    )
+
+
+def _many_to_many(model: Any) -> bool:
+    return any(getattr(field, "many_to_many", False) for field in model.fields.values())
+
+
+def _rename_field(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.model_name)
+    if untouched:
+        return untouched
+    where = (place.app, operation.model_name.lower())
+    if (*where, operation.old_name.lower()) in place.fresh.fields:
+        return Verdict(SAFE, "the old code does not know this column")
+    field = place.before.models[where].fields[operation.old_name]
+    if field.db_column:
+        return Verdict(SAFE, "the column has a name of its own and keeps it")
+    return Verdict(
+        UNSAFE, f"the old code looks for the column under the name {operation.old_name}", SHORT
+    )
+
+
+def _alter_table(operation: Any, place: Place) -> Verdict:
+    before, after = (
+        state.models[place.app, operation.name.lower()].options.get("db_table")
+        for state in (place.before, place.after)
+    )
+    if (before or None) == (after or None):
+        return Verdict(SAFE, "the table keeps its name")
+    return _untouched(operation, place, operation.name) or Verdict(
+        UNSAFE, "the old code looks for the table under its old name", SHORT
+    )
+
+
+def _add_field(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.model_name)
+    if untouched:
+        return untouched
+    return Verdict(*alterations.added(operation.field, place.connection))
+
+
+def _remove_field(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.model_name)
+    if untouched:
+        return untouched
+    where = (place.app, operation.model_name.lower())
+    if (*where, operation.name.lower()) in place.fresh.fields:
+        return Verdict(SAFE, "the old code does not know this column")
+    field = place.before.models[where].fields[operation.name]
+    if alterations.has_no_column(field, place.connection):
+        return Verdict(SAFE, "it has no column")
+    what = "table of links" if getattr(field, "many_to_many", False) else "column"
+    return Verdict(UNSAFE, f"the old code names the {what} of {operation.name}", SHORT)
+
+
+def _alter_field(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.model_name)
+    if untouched:
+        return untouched
+    where = (place.app, operation.model_name.lower())
+    if (*where, operation.name.lower()) in place.fresh.fields:
+        return Verdict(SAFE, "the old code does not know this column")
+    before, after = (state.models[where].fields[operation.name] for state in place[2:4])
+    return Verdict(*alterations.altered(before, after, operation.name, place.connection))
+
+
+def _add_constraint(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.model_name)
+    if untouched:
+        return untouched
+    name = getattr(operation.constraint, "name", "")
+    return Verdict(UNSAFE, f"the old code may write what {name} forbids", WRITES)
+
+
+def _unique_together(operation: Any, place: Place) -> Verdict:
+    untouched = _untouched(operation, place, operation.name)
+    if untouched:
+        return untouched
+    key = operation.option_name
+    before, after = (
+        {tuple(row) for row in state.models[place.app, operation.name.lower()].options.get(key, ())}
+        for state in (place.before, place.after)
+    )
+    if after - before:
+        return Verdict(UNSAFE, "the old code may write what it makes unique", WRITES)
+    return Verdict(SAFE, "it only takes a constraint away", SHORT)
+
+
+def _order(operation: Any, place: Place) -> Verdict:
+    return _untouched(operation, place, operation.name) or Verdict(
+        UNSAFE, "the column _order comes or goes, and the old code does not follow", SHORT
+    )
+
+
+def _index(operation: Any, place: Place) -> Verdict:
+    new = (place.app, operation.model_name.lower()) in place.fresh.models
+    lock = NONE if new else WRITES
+    return Verdict(SAFE, "an index changes no answer", lock)
+
+
+def _index_together(operation: Any, place: Place) -> Verdict:
+    return Verdict(SAFE, "an index changes no answer", WRITES)
+
+
+def _code(operation: Any, place: Place) -> Verdict:
+    from django.db.migrations import RunPython
+
+    if operation.code is RunPython.noop:
+        return Verdict(SAFE, "going forwards it does nothing")
+    if str(getattr(operation.code, "__module__", "")).startswith("django.contrib."):
+        return Verdict(SAFE, "Django itself wrote it for code of both ages", SHORT)
+    name = getattr(operation.code, "__name__", "its function")
+    return Verdict(UNKNOWN, f"nobody but its author knows what {name}() changes", TABLE)
+
+
+def _sql(operation: Any, place: Place) -> Verdict:
+    from django.db.migrations import RunSQL
+
+    if operation.sql == RunSQL.noop:
+        return Verdict(SAFE, "going forwards it does nothing")
+    return Verdict(UNKNOWN, "nobody but its author knows what its SQL changes", TABLE)
+
+
+def _separate(operation: Any, place: Place) -> Verdict:
+    if not operation.database_operations:
+        return Verdict(SAFE, "it changes only what Django knows of the schema")
+    judged, before = [], place.before
+    for part in operation.database_operations:
+        after = before.clone()
+        part.state_forwards(place.app, after)
+        judged.append(judge(part, place._replace(before=before, after=after)))
+        before = after
+    return worst(judged)
+
+
+def _always(risk: str, reason: str, lock: str = NONE) -> Any:
+    return lambda _operation, _place: Verdict(risk, reason, lock)
+
+
+_ONLY_DJANGO = _always(SAFE, "it changes only what Django knows of the schema")
+
+_JUDGES: Dict[str, Any] = {
+    "CreateModel": _create_model,
+    "DeleteModel": _delete_model,
+    "RenameModel": _rename_model,
+    "AlterModelTable": _alter_table,
+    "AlterModelTableComment": _always(SAFE, "a comment changes no answer", SHORT),
+    "AlterModelOptions": _ONLY_DJANGO,
+    "AlterModelManagers": _ONLY_DJANGO,
+    "AlterOrderWithRespectTo": _order,
+    "AlterUniqueTogether": _unique_together,
+    "AlterIndexTogether": _index_together,
+    "AddField": _add_field,
+    "RemoveField": _remove_field,
+    "AlterField": _alter_field,
+    "RenameField": _rename_field,
+    "AddIndex": _index,
+    "AddIndexConcurrently": _always(SAFE, "an index changes no answer"),
+    "RemoveIndex": _always(SAFE, "an index changes no answer", SHORT),
+    "RemoveIndexConcurrently": _always(SAFE, "an index changes no answer"),
+    "RenameIndex": _always(SAFE, "an index changes no answer", SHORT),
+    "AddConstraint": _add_constraint,
+    "AddConstraintNotValid": _add_constraint,
+    "ValidateConstraint": _always(SAFE, "new rows obey the constraint already"),
+    "AlterConstraint": _ONLY_DJANGO,
+    "RemoveConstraint": _always(SAFE, "it only takes a constraint away", SHORT),
+    "RunPython": _code,
+    "RunSQL": _sql,
+    "SeparateDatabaseAndState": _separate,
+    "CreateExtension": _always(SAFE, "an extension changes no table"),
+    "CreateCollation": _always(SAFE, "a new collation changes no table"),
+    "RemoveCollation": _always(UNSAFE, "the old code may use the collation"),
+}
+_OF_A_MODEL = frozenset(
+    {
+        "CreateModel",
+        "DeleteModel",
+        "AlterModelTable",
+        "AlterModelTableComment",
+        "AlterOrderWithRespectTo",
+        "AlterUniqueTogether",
+        "AlterIndexTogether",
+    }
+)

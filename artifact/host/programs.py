@@ -1,0 +1,167 @@
+"""The programs that supervisor has for a site: are they there, and do they end as they should?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from artifact.host import servers
+from artifact.host.problem import Problem
+from artifact.host.settings import Settings
+from artifact.manifest import Install, Manifest, Process
+from artifact.services import supervisor, supervisor_files
+from artifact.services.supervisor import Manner, Member
+from artifact.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A release whose processes supervisor is to run."""
+
+    site: Site
+    manifest: Manifest
+    settings: Settings
+    install: Install
+    """The manifest's settings with the server's own on top."""
+    command: str = ""
+    """Path of the `artifact` that supervisor is to run, for the program that a hint shows; none is
+    shown without it."""
+
+    def in_slots(self, process: str) -> bool:
+        """Tell whether two releases of a process run side by side while they change."""
+        return self.install.restart == "slots" and servers.side_by_side(
+            self.manifest.processes[process]
+        )
+
+
+def problems(wanted: Wanted) -> Iterator[Problem]:
+    """Find what would lose requests or keep a switch from working.
+
+    That a process is stopped roughly is left to `details`: an install that worked until now is not
+    refused for it.
+    """
+    url = wanted.settings.supervisor.url
+    try:
+        members = supervisor.members(url)
+        manners = supervisor.manners(url)
+    except supervisor.SupervisorError as error:
+        hint = 'or, to switch links only, site.toml: [install] restart = "none"'
+        yield Problem(str(error), f"{error.hint}; {hint}" if error.hint else hint)
+        return
+    for name, process in wanted.manifest.processes.items():
+        program = supervisor.program_name(wanted.manifest.name, name)
+        yield from _known(wanted, name, [one for one in members if one.program == program])
+        manner = next((one for one in manners if one.program == program), None)
+        if manner is not None:
+            yield from _signal(wanted.manifest, name, process, manner)
+            yield from _patience(process, manner)
+
+
+def details(wanted: Wanted) -> Iterator[Problem]:
+    """Find what an install can do without, but an operator should know.
+
+    Raises:
+        SupervisorError: supervisor does not answer.
+    """
+    url = wanted.settings.supervisor.url
+    manners = supervisor.manners(url)
+    main = supervisor_files.main_of(supervisor.daemon_pid(url))
+    written = {
+        name: content
+        for name, _, content in (supervisor_files.layout(main).programs() if main else ())
+    }
+    for name in wanted.manifest.processes:
+        program = supervisor.program_name(wanted.manifest.name, name)
+        manner = next((one for one in manners if one.program == program), None)
+        if manner is not None:
+            yield from _groups(manner, written.get(program, {}))
+            yield from _command(manner)
+
+
+def _known(wanted: Wanted, name: str, members: Sequence[Member]) -> Iterator[Problem]:
+    program = supervisor.program_name(wanted.manifest.name, name)
+    found = [member.process for member in members]
+    slots = wanted.in_slots(name) and servers.takes_slots(wanted.manifest.processes[name])
+    if not found:
+        yield Problem(f"program {program} is not known to supervisor", _remedy(wanted, name))
+    elif slots and sorted(found) != [f"slot_{n}" for n in range(supervisor.SLOTS)]:
+        yield Problem(
+            f"program {program} has the processes {', '.join(sorted(found))}, not two slots",
+            'make it the [fcgi-program] of docs, or site.toml: [install] restart = "graceful"',
+        )
+
+
+def _remedy(wanted: Wanted, name: str) -> str:
+    if not wanted.command:
+        return f"artifact setup {wanted.site.root}"
+    block = supervisor.program(
+        wanted.site,
+        wanted.manifest,
+        name,
+        command=wanted.command,
+        slots=wanted.in_slots(name),
+        user=wanted.settings.user,
+        stop_signal=servers.stop_signal(wanted.manifest, wanted.manifest.processes[name]),
+    )
+    setup = f"`artifact setup {wanted.manifest.reference}.tgz` adds it; or"
+    return f"{setup} add this to its configuration, then `supervisorctl update`:\n{block}"
+
+
+def _signal(manifest: Manifest, name: str, process: Process, manner: Manner) -> Iterator[Problem]:
+    right = servers.graceful_signal(manifest, process)
+    if right and manner.stop_signal != signal.Signals[f"SIG{right}"]:
+        server = process.server if process.server != "other" else "uwsgi"
+        version = manifest.environment.packages.get(server, "")
+        has = signal.Signals(manner.stop_signal).name.removeprefix("SIG")
+        yield Problem(
+            f"program {manner.program} is stopped with {has}, on which "
+            f"{f'{server} {version}'.strip()} drops its requests",
+            f"set stopsignal = {right}, then `supervisorctl update {manner.program}`",
+        )
+    if servers.is_uwsgi(process) and "die-on-term" not in process.command:
+        yield Problem(
+            f"processes.{name}: TERM makes uWSGI reload, not end",
+            "add --die-on-term to its command in artifact.toml",
+        )
+
+
+def _patience(process: Process, manner: Manner) -> Iterator[Problem]:
+    if manner.stop_seconds > process.stop_timeout:
+        return
+    yield Problem(
+        f"supervisor kills {manner.program} after {manner.stop_seconds:g} s, and it may take "
+        f"{process.stop_timeout:g} s to finish its requests",
+        f"set stopwaitsecs = {int(process.stop_timeout) + 15}, "
+        f"then `supervisorctl update {manner.program}`",
+    )
+
+
+def _groups(manner: Manner, written: dict[str, str]) -> Iterator[Problem]:
+    then = f", then `supervisorctl update {manner.program}`"
+    if not manner.kills_group:
+        yield Problem(
+            f"when supervisor kills {manner.program}, what it started lives on",
+            f"set killasgroup = true{then}",
+        )
+    if written.get("stopasgroup", "").strip().lower() in {"true", "yes", "on", "1"}:
+        yield Problem(
+            f"supervisor stops the workers of {manner.program} together with their master, "
+            "which is the one to let them finish",
+            f"set stopasgroup = false and killasgroup = true{then}",
+        )
+
+
+def _command(manner: Manner) -> Iterator[Problem]:
+    try:
+        program = (shlex.split(manner.command) or [""])[0]
+    except ValueError:
+        program = ""
+    if program.startswith("/") and not os.access(program, os.X_OK):
+        yield Problem(
+            f"program {manner.program} runs {program}, which is not there",
+            "`artifact setup` writes the path of the `artifact` that runs it; "
+            f"or set it in the command, then `supervisorctl update {manner.program}`",
+        )

@@ -1,0 +1,220 @@
+"""The door to nginx: the server block of a site, its place, the test and the reload."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import process
+from artifact.errors import Refused, UsageError
+from artifact.manifest import Manifest
+from artifact.site import Site
+
+DIRECTORY = Path("/etc/nginx")
+
+_SECONDS = 30.0
+_SERVER_NAME = re.compile(r"([A-Za-z0-9_*][A-Za-z0-9_.*-]*)(?::([0-9]{1,5}))?")
+_SAFE_PATH = re.compile(r"[A-Za-z0-9/_.+-]+")
+_HTTP, _HTTPS = 80, 443
+
+HASHED = r"[.-][0-9a-f]{12,64}\."
+"""In names that hold the hash of what they name: Django's have 12 hex digits, webpack's 20.
+
+Eight may be a date.
+"""
+
+_BLOCK = """\
+upstream {upstream} {{
+    server {server} fail_timeout=0;
+}}
+{upgrade}{redirect}
+server {{
+    listen {port};
+    server_name {host};
+{tls}    client_max_body_size 20m;
+
+    # The content under a hashed name never changes; those of older releases are here as well.
+    location ~ "^/static/(?<static_file>.+{hashed}.*)$" {{
+        root {root};
+        try_files /static/$static_file {live}@{upstream};
+        add_header Cache-Control "public, max-age=31536000, immutable";
+    }}
+    location ~ "^/static/(?<static_file>.+)$" {{
+        root {root};
+        try_files /static/$static_file {live}@{upstream};
+    }}
+    location / {{
+        try_files /nonexistent @{upstream};
+    }}
+    location @{upstream} {{
+        proxy_pass http://{upstream};
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+{connection}
+    }}
+}}
+"""
+
+_REDIRECT = """
+server {{
+    listen {port};
+    server_name {host};
+    return 301 https://$host$request_uri;
+}}
+"""
+
+_UPGRADE = """\
+map $http_upgrade ${variable} {{
+    default upgrade;
+    '' close;
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What TLS is served with."""
+
+    chain: Path
+    """The certificate and those between it and its authority, PEM."""
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a site's block goes."""
+
+    directory: Path
+    """nginx's configuration directory."""
+    file: Path
+    link: Path | None
+    """Debian reads links in sites-enabled; None where the file itself is read."""
+
+    @property
+    def main(self) -> Path:
+        return self.directory / "nginx.conf"
+
+
+def place(directory: Path, name: str) -> Place:
+    """Return where the block of an application goes: as Debian does it, else into conf.d.
+
+    Raises:
+        Refused: the directory is not nginx's.
+    """
+    if not (directory / "nginx.conf").is_file():
+        raise Refused(
+            f"there is no {directory / 'nginx.conf'}",
+            hint="install nginx, or name its configuration directory: --nginx-dir",
+        )
+    available, enabled = directory / "sites-available", directory / "sites-enabled"
+    if available.is_dir() and enabled.is_dir():
+        return Place(directory, available / name, enabled / name)
+    return Place(directory, directory / "conf.d" / f"{name}.conf", None)
+
+
+def block(
+    site: Site, manifest: Manifest, server_name: str, certificate: Certificate | None = None
+) -> str:
+    """Render the server block: proxy to the listening process, static files from the site.
+
+    Static files without a hash are those of the live release.
+
+    Args:
+        server_name: "example.com" or "example.com:8080".
+        certificate: has it serve TLS, and redirect from port 80 where no other port is named.
+
+    Raises:
+        UsageError: the name is not one, or it is not clear which process serves.
+    """
+    matched = _SERVER_NAME.fullmatch(server_name)
+    if matched is None:
+        raise UsageError(f"{server_name!r} is no server name", hint="example.com, or with :port")
+    for path in (site.root, *((certificate.chain, certificate.key) if certificate else ())):
+        if not _SAFE_PATH.fullmatch(str(path)):
+            raise UsageError(f"{path} cannot be written into nginx's configuration safely")
+    name = _served(manifest)
+    upstream = f"{manifest.name}-{name}"
+    variable = upstream.replace("-", "_") + "_connection"
+    upgrades = manifest.processes[name].server == "uvicorn"
+    connection = [f"proxy_set_header Connection {'$' + variable if upgrades else 'close'};"]
+    if upgrades:
+        connection.append("proxy_set_header Upgrade $http_upgrade;")
+    live = f"/releases/current/{manifest.static}/$static_file " if manifest.static else ""
+    redirect = certificate and not matched[2]
+    return _BLOCK.format(
+        upstream=upstream,
+        server=address(manifest.processes[name].listen),
+        upgrade=_UPGRADE.format(variable=variable) if upgrades else "",
+        redirect=_REDIRECT.format(port=_HTTP, host=matched[1]) if redirect else "",
+        port=f"{matched[2] or _HTTPS} ssl" if certificate else matched[2] or _HTTP,
+        tls=_tls(certificate) if certificate else "",
+        host=matched[1],
+        hashed=HASHED,
+        root=site.root,
+        live=live,
+        connection="\n".join(" " * 8 + line for line in connection),
+    )
+
+
+def _tls(certificate: Certificate) -> str:
+    return (
+        f"    ssl_certificate {certificate.chain};\n"
+        f"    ssl_certificate_key {certificate.key};\n"
+        "    ssl_protocols TLSv1.2 TLSv1.3;\n"
+    )
+
+
+def address(listen: str) -> str:
+    """Return how nginx writes the address that a process listens on."""
+    if listen.startswith("unix:"):
+        return "unix:/" + listen.removeprefix("unix:").lstrip("/")
+    host, _, port = listen.rpartition(":")
+    return f"{host if host not in {'', '0.0.0.0', '[::]'} else '127.0.0.1'}:{port}"  # noqa: S104
+
+
+def test(main: Path) -> None:
+    """Have nginx read its configuration.
+
+    Raises:
+        Refused: it is wrong, or there is no nginx; nginx's own words are the output.
+    """
+    try:
+        process.run([_program(), "-t", "-q", "-c", str(main)], timeout=_SECONDS)
+    except process.ProgramMissing as error:
+        raise Refused("nginx is not installed, or not on PATH", hint="install it") from error
+    except process.ChildFailed as error:
+        raise Refused(
+            f"nginx does not accept its configuration {main}: {' '.join(error.tail[-2:])}",
+            hint=f"`nginx -t -c {main}` shows where",
+            output=error.tail,
+        ) from error
+
+
+def reload(main: Path) -> str:
+    """Have a running nginx take its configuration; no request is lost.
+
+    Returns:
+        Why it did not; empty when it did.
+    """
+    done = process.run([_program(), "-s", "reload", "-c", str(main)], timeout=_SECONDS, check=False)
+    return "" if done.status == 0 else " ".join(done.tail[-1:])
+
+
+def _program() -> str:
+    return process.in_sbin("nginx")
+
+
+def _served(manifest: Manifest) -> str:
+    listening = [name for name, process in manifest.processes.items() if process.listen]
+    if len(listening) == 1:
+        return listening[0]
+    if "web" in listening:
+        return "web"
+    said = f"has several: {', '.join(listening)}" if listening else "has none"
+    raise UsageError(
+        f"nginx needs one process that listens, and {manifest.reference} {said}",
+        hint='call the one for nginx "web" in artifact.toml',
+    )

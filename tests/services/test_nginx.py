@@ -1,0 +1,85 @@
+"""nginx: the server block, its place, and what nginx itself says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from artifact.errors import Refused, UsageError
+from artifact.manifest import Process
+from artifact.services import nginx
+from artifact.site import Site
+from tests.host.machine import free_port
+from tests.host.prepared import Nginx
+from tests.test_manifest import example
+
+SITE = Site(Path("/srv/accounting"))
+
+
+def block(server_name: str = "example.com", site: Site = SITE, **processes: Process) -> str:
+    chosen = processes or {"web": Process(command="gunicorn a:b", listen="127.0.0.1:8000")}
+    return nginx.block(site, msgspec.structs.replace(example(), processes=chosen), server_name)
+
+
+@pytest.mark.parametrize("debian", [True, False], ids=["sites-available", "conf.d"])
+@pytest.mark.parametrize(
+    "process",
+    [
+        Process(command="gunicorn a:b", listen="127.0.0.1:8000", server="gunicorn"),
+        Process(command="gunicorn a:b", listen=":8000", server="gunicorn"),
+        Process(command="uvicorn a:b", listen="[::1]:8000", server="uvicorn"),
+        Process(command="uvicorn a:b", listen="unix:/run/accounting/web.sock", server="uvicorn"),
+    ],
+    ids=["tcp", "any", "tcp6", "unix"],
+)
+def test_nginx_accepts_every_kind_of_block(tmp_path: Path, process: Process, debian: bool) -> None:
+    made = Nginx(tmp_path / "nginx")
+    made.write(debian=debian)
+    place = nginx.place(made.directory, "accounting")
+    place.file.write_text(block(f"example.com:{free_port()}", web=process))
+    if place.link:
+        place.link.symlink_to(place.file)
+    nginx.test(place.main)
+    place.file.write_text(place.file.read_text().replace("proxy_pass", "proxy_fail"))
+    with pytest.raises(Refused, match="proxy_fail") as error:
+        nginx.test(place.main)
+    assert f"nginx -t -c {made.main}" in error.value.hint
+    assert error.value.output
+
+
+def test_the_block_names_host_port_and_upstream() -> None:
+    text = block("www.example.com:8443")
+    assert "listen 8443;" in text
+    assert "server_name www.example.com;" in text
+    assert "server 127.0.0.1:8000 " in text
+    assert "listen 80;" in block()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x;}", "a:b", "a:1:2", "$host", "-"])
+def test_what_is_no_server_name_never_reaches_the_configuration(name: str) -> None:
+    with pytest.raises(UsageError, match="no server name"):
+        block(name)
+
+
+def test_a_root_that_nginx_would_read_as_syntax_is_refused() -> None:
+    with pytest.raises(UsageError, match="safely"):
+        block(site=Site(Path("/srv/a; b")))
+
+
+def test_of_several_that_listen_web_is_meant() -> None:
+    api = Process(command="x", listen="127.0.0.1:9000")
+    web = Process(command="x", listen="127.0.0.1:8000")
+    assert "127.0.0.1:8000" in block(api=api, web=web)
+    assert "127.0.0.1:9000" in block(api=api)
+    with pytest.raises(UsageError, match="several: admin, api"):
+        block(admin=web, api=api)
+    with pytest.raises(UsageError, match="has none"):
+        block(worker=Process(command="x"))
+
+
+def test_a_directory_that_is_not_nginxs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="there is no") as error:
+        nginx.place(tmp_path, "accounting")
+    assert "--nginx-dir" in error.value.hint
