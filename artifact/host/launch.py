@@ -52,23 +52,12 @@ def become_slot(site: Site, name: str, slot: int) -> None:
     _serve(site, name, versions[slot], slot=slot, called=slot)
 
 
-def become_worker(site: Site, name: str, number: int | None = None) -> None:
-    """Become a process that has no slots.
-
-    Args:
-        number: of one whose even and odd ones take turns: what its set is to run stands in the
-            site's state. The only set there is runs the release that `current` points at.
-    """
-    called = variables.get("SUPERVISOR_PROCESS_NAME")
-    if number is None:
-        version = releases.live_version(site)
-    else:
-        versions = state.read(site.state).slots.get(name, (state.IDLE, state.IDLE))
-        version = versions[number % len(versions)]
+def become_worker(site: Site, name: str) -> None:
+    """Become a process that has no slots, in the release that `current` points at."""
+    version = releases.live_version(site)
     if not version:
-        _say(site, name, called, state.IDLE)
         _sleep()
-    _serve(site, name, version, slot=None, called=called, number=number)
+    _serve(site, name, version, slot=None, called=variables.get("SUPERVISOR_PROCESS_NAME"))
 
 
 def become_smoke(site: Site, name: str, version: str) -> None:
@@ -116,12 +105,10 @@ def _serve(
     *,
     slot: int | str | None,
     called: int | str,
-    number: int | None = None,
 ) -> None:
     """Become a process of a release.
 
     Args:
-        number: tells a worker from its like.
         slot: gets the sockets of this slot; None for one that listens by itself, or not at all.
         called: under which name it leaves word of what it became; "" leaves none.
     """
@@ -136,17 +123,16 @@ def _serve(
         environment["LISTEN_FDS"] = str(sockets)
         environment["LISTEN_PID"] = str(os.getpid())
     argv = servers.argv(found.manifest, name, found.environment, sockets=sockets)
-    if number is not None:
-        argv = servers.named(argv, described, name, number)
     if slot == SMOKE:
         argv = servers.smaller(argv, described.server)
+    draining = _opened(servers.DRAINING)
     _say(site, name, called, version)
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
     _drop_privileges(user)
     if slot == SMOKE:
         _end_with_parent()
-    _become(argv, environment)
+    _become([_reachable(word, draining) for word in argv], environment)
 
 
 def _become(argv: list[str], environment: dict[str, str]) -> None:
@@ -210,6 +196,22 @@ def _listen_privately(path: Path) -> int:
         listener.bind(address)
     listener.listen(16)
     return listener.detach()
+
+
+def _opened(path: Path) -> int:
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    kept = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR)
+    os.close(opened)
+    return kept
+
+
+def _reachable(word: str, draining: int) -> str:
+    """Return how the site's user reads `servers.DRAINING`, though we be installed in /root."""
+    if word != str(servers.DRAINING) or os.access(word, os.R_OK):
+        return word
+    os.set_inheritable(draining, True)  # noqa: FBT003 - it has no name
+    # Not "self": what the server starts opens it as well.
+    return f"/proc/{os.getpid()}/fd/{draining}"
 
 
 def _drop_privileges(user: pwd.struct_passwd) -> None:
