@@ -52,12 +52,23 @@ def become_slot(site: Site, name: str, slot: int) -> None:
     _serve(site, name, versions[slot], slot=slot, called=slot)
 
 
-def become_worker(site: Site, name: str) -> None:
-    """Become a process that has no slots, in the release that `current` points at."""
-    version = releases.live_version(site)
+def become_worker(site: Site, name: str, number: int | None = None) -> None:
+    """Become a process that has no slots.
+
+    Args:
+        number: of one whose even and odd ones take turns: what its set is to run stands in the
+            site's state. The only set there is runs the release that `current` points at.
+    """
+    called = variables.get("SUPERVISOR_PROCESS_NAME")
+    if number is None:
+        version = releases.live_version(site)
+    else:
+        versions = state.read(site.state).slots.get(name, (state.IDLE, state.IDLE))
+        version = versions[number % len(versions)]
     if not version:
+        _say(site, name, called, state.IDLE)
         _sleep()
-    _serve(site, name, version, slot=None, called=variables.get("SUPERVISOR_PROCESS_NAME"))
+    _serve(site, name, version, slot=None, called=called, number=number)
 
 
 def become_smoke(site: Site, name: str, version: str) -> None:
@@ -105,10 +116,12 @@ def _serve(
     *,
     slot: int | str | None,
     called: int | str,
+    number: int | None = None,
 ) -> None:
     """Become a process of a release.
 
     Args:
+        number: tells a worker from its like.
         slot: gets the sockets of this slot; None for one that listens by itself, or not at all.
         called: under which name it leaves word of what it became; "" leaves none.
     """
@@ -123,6 +136,8 @@ def _serve(
         environment["LISTEN_FDS"] = str(sockets)
         environment["LISTEN_PID"] = str(os.getpid())
     argv = servers.argv(found.manifest, name, found.environment, sockets=sockets)
+    if number is not None:
+        argv = servers.named(argv, described, name, number)
     if slot == SMOKE:
         argv = servers.smaller(argv, described.server)
     draining = _opened(servers.DRAINING)

@@ -31,6 +31,31 @@ def takes_slots(process: Process) -> bool:
     return bool(process.listen) and process.server in INHERITING
 
 
+def overlaps(process: Process) -> bool:
+    """Tell whether workers of two releases may run at the same time.
+
+    Celery's share a queue; but whatever sends tasks by the clock would send each of them twice, and
+    a file that only one may have open says that there is to be one.
+    """
+    if process.server != "celery" or process.listen:
+        return False
+    words = process.command.split()
+    alone = ("-B", "--beat", "-s", "--schedule", "--pidfile", "-S", "--statedb")
+    return "worker" in words and not _has(words, *alone)
+
+
+def side_by_side(process: Process) -> bool:
+    """Tell whether supervisor gets programs for two releases at a time."""
+    return takes_slots(process) or overlaps(process)
+
+
+def named(words: list[str], process: Process, name: str, number: int) -> list[str]:
+    """Return a worker's command line with a name of its own, for celery tells workers by them."""
+    if process.server != "celery" or _has(words, "-n", "--hostname"):
+        return words
+    return [*words, "--hostname", f"{name}-{number}@%h"]
+
+
 def answers_privately(process: Process) -> bool:
     """Tell whether it can serve a second, private socket beside the shared one."""
     return process.server == "gunicorn"
