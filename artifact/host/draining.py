@@ -21,6 +21,7 @@ import importlib
 import os
 import runpy
 import select
+import signal
 import sys
 from typing import Any
 
@@ -109,6 +110,14 @@ def _is_idle(connection: Any) -> bool:
     return not watch.poll(0)
 
 
+def end_with_master() -> None:
+    """Have a worker drain when its master is killed; it would serve the old release for ever."""
+    import ctypes
+
+    # prctl(2): PR_SET_PDEATHSIG.
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+
+
 def main() -> None:
     """Become the server that the first argument names."""
     name = sys.argv.pop(1)
@@ -123,3 +132,5 @@ if not getattr(sys.flags, "safe_path", False) and sys.path[:1] == [os.path.dirna
 patch()
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":
+    end_with_master()

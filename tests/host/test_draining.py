@@ -177,3 +177,18 @@ def test_connections_that_nobody_uses_do_not_hold_it_for_ever(
         server.child.send_signal(signal.SIGTERM)
         assert silent.recv(1) == b""
         assert server.child.wait(4) in {0, -signal.SIGTERM}
+
+
+def test_workers_whose_master_is_killed_answer_and_end(tmp_path: Path, uvicorn: Path) -> None:
+    command = "uvicorn app:asgi --workers 2"
+    with served(tmp_path, uvicorn, command, stock=False) as server:
+        used = [server.connect() for _ in range(8)]
+        for connection in used:
+            assert not closes(connection)
+        server.child.kill()
+        for connection in used:
+            await_("the drain", partial(closes, connection))
+            connection.close()
+        # Its workers have its stdout, too: that ends with the last of them.
+        output, _ = server.child.communicate(timeout=20)
+        assert b"Finished server process" in output
