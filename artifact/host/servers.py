@@ -53,7 +53,12 @@ def named(words: list[str], process: Process, name: str, number: int) -> list[st
     """Return a worker's command line with a name of its own, for celery tells workers by them."""
     if process.server != "celery" or _has(words, "-n", "--hostname"):
         return words
-    return [*words, "--hostname", f"{name}-{number}@%h"]
+    return [*words, "--hostname", f"{node(name, number)}@%h"]
+
+
+def node(name: str, number: int) -> str:
+    """Return the name of a worker before the host's: "worker-1"."""
+    return f"{name}-{number}"
 
 
 def answers_privately(process: Process) -> bool:
