@@ -156,7 +156,7 @@ def _wake(
     mine = [one for one in members if _turn(one) == turn]
     stale = [one for one in mine if not _runs(program, one, version)]
     if stale:
-        names = ", ".join(one.name for one in stale)
+        started = ", ".join(one.name for one in stale)
         program.tell(steps.Said(f"starting {version} in {started}"))
         _stop(program, stale)
         for one in stale:
