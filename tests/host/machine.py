@@ -157,12 +157,14 @@ class Machine:
     environment: Environment
     port: int = field(default_factory=free_port)
     url: str = ""
+    root: Path | None = None
+    """Of the site, where it is not below the directory."""
     _supervisord: subprocess.Popen[bytes] | None = None
     _sockets: Path | None = None
 
     @property
     def site(self) -> Site:
-        return Site(self.directory / "site")
+        return Site(self.root or self.directory / "site")
 
     def web(self, command: str = "python -m gunicorn app:application --workers 2") -> Process:
         return Process(
