@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from artifact import variables
-from artifact.errors import Locked
+from artifact.errors import Locked, Refused
 
 _COPY_BYTES = 1 << 30
 _POLL_SECONDS = 0.1
@@ -236,16 +236,24 @@ def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
 
     Raises:
         Locked: another run holds it and the wait is over.
+        Refused: its file cannot be made or opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise Refused(
+            f"the lock {path} cannot be opened: {error.strerror}; nothing has changed",
+            hint=f"`ls -ld {path.parent} {path}` and `df -h {path.parent}` show why",
+        ) from error
     try:
         _acquire(descriptor, path, time.monotonic() + wait)
         mine = {"pid": os.getpid(), "who": whoami(), "doing": doing, "since": time.time()}
-        os.ftruncate(descriptor, 0)
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
+            os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(mine).encode(), 0)
         yield descriptor
-        os.ftruncate(descriptor, 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

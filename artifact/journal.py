@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -126,7 +127,8 @@ class Journal:
             case steps.Undone(name=name, summary=summary):
                 self.add("undone", step=name, text=summary)
             case steps.Warned(text=text):
-                self.add("warned", text=text)
+                with suppress(OSError):  # a warning is no reason to fail
+                    self.add("warned", text=text)
             case _:
                 pass
 
@@ -136,17 +138,28 @@ class Journal:
         """Write down what a release has become."""
         self.add("release", version=version, state=state, digest=digest, text=reason)
 
+    def rolled_back(self, to: str, *, digest: str, left: str) -> None:
+        """Write down where a rollback led to and, in the same write, what it left."""
+        lines = [self._line("release", version=to, state="good", digest=digest)]
+        if left:
+            text = f"left by a rollback to {to}"
+            lines.append(self._line("release", version=left, state="rolled-back", text=text))
+        _append(self.path, b"\n".join(lines))
+
     def over(self, code: int, text: str) -> None:
         """Write down how the run ended; the last line of a run."""
         self.add("over", code=code, text=text)
 
     def add(self, event: Event, **facts: str | float) -> None:
         """Append one line; the names of the facts are those of `Line`."""
+        _append(self.path, self._line(event, **facts))
+
+    def _line(self, event: Event, **facts: str | float) -> bytes:
         self._sequence += 1
         if "text" in facts:
             facts["text"] = redaction.redact(str(facts["text"]))
         place = {"sequence": self._sequence, "run": self.run, "time": _clock(), "event": event}
-        _append(self.path, msgspec.json.encode({**place, **facts}))
+        return msgspec.json.encode({**place, **facts})
 
 
 def begin(path: Path, *, command: str, version: str, digest: str, previous: str) -> Journal:

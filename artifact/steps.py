@@ -28,6 +28,8 @@ class Step:
     """Does it; returns a note such as "reused, 0 bytes"."""
     undo: Callable[[], None] | None = None
     """Takes it back; idempotent, and also called when `do` failed half way."""
+    commits: bool = False
+    """Once it is done nothing of the plan is undone, whatever strikes; signals wait meanwhile."""
 
 
 # Events are tuples: eight dataclasses would cost every command 5 ms when they are made.
@@ -125,12 +127,24 @@ def run(steps: Iterable[Step], tell: Listener) -> None:
             done.append(step)
             began = time.monotonic()
             tell(Started(step.name, step.summary))
+            if step.commits:
+                _commit(step, done, began, tell)
+                continue
             note = step.do()
             tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
     except BaseException as error:
         with signals.ignored():
             _take_back(done, error, time.monotonic() - began, tell)
         raise
+
+
+def _commit(step: Step, done: list[Step], began: float, tell: Listener) -> None:
+    with signals.ignored():
+        note = step.do()
+        done.clear()
+        # It is done, whether that can be told or not: a full disk must not take it back now.
+        with contextlib.suppress(OSError):
+            tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
 
 
 def _take_back(done: Sequence[Step], cause: BaseException, seconds: float, tell: Listener) -> None:

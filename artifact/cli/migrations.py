@@ -24,7 +24,8 @@ def command(site: str | None, *, release: str, as_json: bool, tell: steps.Listen
     """List the migrations that are pending, with their risk.
 
     SITE is its name or path; it may be left out where the machine has one. Exits with 5 when a
-    database cannot be reached or the migrations contradict each other.
+    database cannot be reached or the migrations contradict each other. They are Django's,
+    Alembic's, or what the commands of [migrations] tell.
     """
     from artifact.host import find, migrations
 
@@ -54,8 +55,8 @@ def version_of(site: Site, release: str) -> str:
 
 def show(found: Pending) -> None:
     """Write the answer for people."""
-    if not found.django:
-        terminal.data(f"{found.version} has no Django migrations")
+    if not found.kind:
+        terminal.data(f"{found.version} has no migrations that are known: [migrations] says how")
     for database in found.databases:
         count = len(database.pending)
         said = {

@@ -7,7 +7,8 @@ process says itself, so that going on and going back are the same few functions 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from artifact import files, steps
@@ -21,6 +22,7 @@ from artifact.site import Site
 
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
+_NO_WAIT_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ class Switch:
             self._restart(member, release.processes[name].stop_timeout)
         elif believe:
             return
-        self._wait_until_healthy(release, name, slot)
+        with self._waiting(f"{release.version} was up in {member.name}"):
+            self._wait_until_healthy(release, name, slot)
 
     def _free_slot(self, now: state.State, name: str, release: Side) -> int:
         """Return the slot to use: the idle one, or else the one that the other side had."""
@@ -186,8 +189,20 @@ class Switch:
     def _restart(self, member: Member, stop_timeout: float) -> None:
         # One in BACKOFF counts as started, and would not be until its pause is over.
         if member.state in {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}:
-            supervisor.stop(self.url, member.name, stop_timeout)
+            with self._waiting(f"{member.name} finished its requests and ended"):
+                supervisor.stop(self.url, member.name, stop_timeout)
         supervisor.start(self.url, member.name)
+
+    @contextmanager
+    def _waiting(self, what: str) -> Iterator[None]:
+        """Say afterwards how long the block took, for it did nothing but wait until something."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - began
+            if seconds >= _NO_WAIT_SECONDS:
+                self.tell(steps.Said(f"waited {seconds:.2f} s until {what}"))
 
     def _worker(self, name: str, old: Side, new: Side) -> workers.Program:
         return workers.Program(

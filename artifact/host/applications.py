@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from artifact import process, steps
+from artifact import files, process, steps
 from artifact.errors import Refused
 from artifact.host import launch, releases, servers
 from artifact.host.releases import Release
@@ -18,6 +20,8 @@ from artifact.site import Site
 
 _PROBE = Path(__file__).parent / "probes" / "checks.py"
 _SECONDS = 300.0
+ANSWER_SECONDS = 30.0
+"""How long a worker may take to answer that it is there; one that is at work does not answer."""
 
 
 class _Check(msgspec.Struct):
@@ -59,6 +63,48 @@ def check(site: Site, manifest: Manifest, tell: steps.Listener) -> list[str]:
     return notes
 
 
+@contextmanager
+def answering(
+    site: Site, version: str, name: str, numbers: Sequence[int]
+) -> Iterator[Callable[[], bool]]:
+    """Ask celery's workers whether they are there, for as long as the block lasts.
+
+    Yields a function that tells whether waiting for an answer is over: all have answered, or they
+    cannot be asked.
+
+    Args:
+        numbers: which workers of the process, as `servers.named` names them.
+    """
+    found = releases.read(site, version)
+    described = found.manifest.processes[name]
+    application = _application(described.command)
+    if not application or servers.named([], described, name, 0) == []:
+        yield lambda: True
+        return
+    names = [servers.node(name, number) for number in numbers]
+    request = {"application": application, "names": names, "seconds": ANSWER_SECONDS}
+    environment, user = _variables(found, site)
+    argv = [str(found.environment / "bin" / "python"), str(_PROBE)]
+    argv += [msgspec.json.encode({**request, "user": user}).decode()]
+    site.failures.mkdir(mode=0o700, exist_ok=True)
+    log = site.failures / f"{version}-{name}-asked.log"
+    with process.running(argv, log=log, cwd=found.directory, env=environment) as child:
+        yield lambda: bool(child.failure)
+    files.remove_tree(log)
+
+
+def _variables(found: Release, site: Site) -> tuple[dict[str, str], dict[str, Any] | None]:
+    """Return what the application sees, and the user to become; None for who we are."""
+    user = launch.user_of(site)
+    environment = launch.environment_variables(site, found, user)
+    if found.manifest.django:
+        # The site's env file has the last word, as it has for the processes.
+        environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
+    if user.pw_uid == os.geteuid():
+        return environment, None
+    return environment, {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+
+
 def _request(site: Site, manifest: Manifest) -> dict[str, Any]:
     release = site.release(manifest.version).resolve()
     environment = release / "virtualenv"
@@ -94,20 +140,13 @@ def _application(command: str) -> str:
 def _ask(
     found: Release, site: Site, request: dict[str, Any], tell: steps.Listener
 ) -> tuple[_Answer, tuple[str, ...]]:
-    user = launch.user_of(site)
-    environment = launch.environment_variables(site, found, user)
-    if found.manifest.django:
-        # The site's env file has the last word, as it has for the processes.
-        environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
-    whole = {**request, "user": None}
-    if user.pw_uid != os.geteuid():
-        whole["user"] = {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+    environment, user = _variables(found, site)
     try:
         ran = process.run(
             [str(found.environment / "bin" / "python"), str(_PROBE)],
             cwd=found.directory,
             env=environment,
-            stdin=msgspec.json.encode(whole).decode(),
+            stdin=msgspec.json.encode({**request, "user": user}).decode(),
             capture=True,
             timeout=_SECONDS,
             tell=tell,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import files, signals, steps
+from artifact import files, steps
 from artifact.archive import reader
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
@@ -141,7 +142,7 @@ def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outco
     )
     seen = bundle.Bundle(facts.site, facts.manifest, record, facts.managed)
     listener = steps.everybody(record.hear, seen.hear, tell)
-    with bundle.mentioned(seen), recording.recorded(record):
+    with bundle.mentioned(seen), recording.recorded(record, tell):
         _preflight(facts, wishes, listener)
         switch = _switch(facts, listener)
         unpacking = tuple(_unpacking(facts, listener, record))
@@ -189,6 +190,11 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
         _said(record).release(manifest.version, "staged", digest=artifact.digest)
         return _size(sum(manifest.component(name).raw for name in unpack.of_release(artifact)))
 
+    def remove_release() -> None:
+        unpack.remove(site, release)
+        with suppress(OSError):  # on a full disk the run stays open, and recovery says it
+            recover.note_removed(site, _said(record))
+
     yield Step("prepare", f"prepare {site.root}", make_directories)
     if facts.environment is None:
         yield Step(
@@ -204,7 +210,7 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
             "unpack-release",
             f"unpack {manifest.reference} to {release}",
             unpack_release,
-            lambda: unpack.remove(site, release),
+            remove_release,
         )
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda: "the same")
@@ -242,11 +248,14 @@ def _switching(
             _said(record).release(version, "rolled-back", reason="its install did not end well")
 
     def finish() -> str:
-        with signals.ignored():
-            _said(record).release(version, "good", digest=facts.artifact.digest)
-            if facts.live and facts.live != version:
+        _said(record).release(version, "good", digest=facts.artifact.digest)
+        # From here on it is done: what fails is a warning.
+        if facts.live and facts.live != version:
+            try:
                 files.point(site.previous, facts.live)
-            return retention.after_install(site, facts.install.keep, _said(record), tell)
+            except OSError as error:
+                tell(steps.Warned(f"{site.previous} does not point at {facts.live}: {error}"))
+        return retention.after_install(site, facts.install.keep, _said(record), tell)
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
@@ -255,7 +264,7 @@ def _switching(
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: switch.watch(wishes.probation))
-    yield Step("finish", f"call {version} good", finish)
+    yield Step("finish", f"call {version} good", finish, commits=True)
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:

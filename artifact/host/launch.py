@@ -140,13 +140,14 @@ def _serve(
         argv = servers.named(argv, described, name, number)
     if slot == SMOKE:
         argv = servers.smaller(argv, described.server)
+    draining = _opened(servers.DRAINING)
     _say(site, name, called, version)
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
     _drop_privileges(user)
     if slot == SMOKE:
         _end_with_parent()
-    _become(argv, environment)
+    _become([_reachable(word, draining) for word in argv], environment)
 
 
 def _become(argv: list[str], environment: dict[str, str]) -> None:
@@ -210,6 +211,22 @@ def _listen_privately(path: Path) -> int:
         listener.bind(address)
     listener.listen(16)
     return listener.detach()
+
+
+def _opened(path: Path) -> int:
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    kept = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR)
+    os.close(opened)
+    return kept
+
+
+def _reachable(word: str, draining: int) -> str:
+    """Return how the site's user reads `servers.DRAINING`, though we be installed in /root."""
+    if word != str(servers.DRAINING) or os.access(word, os.R_OK):
+        return word
+    os.set_inheritable(draining, True)  # noqa: FBT003 - it has no name
+    # Not "self": what the server starts opens it as well.
+    return f"/proc/{os.getpid()}/fd/{draining}"
 
 
 def _drop_privileges(user: pwd.struct_passwd) -> None:

@@ -39,10 +39,13 @@ def begin(site: Site, *, command: str, version: str, digest: str, previous: str)
 
 
 @contextmanager
-def recorded(record: Journal) -> Iterator[None]:
+def recorded(record: Journal, tell: steps.Listener = steps.nobody) -> Iterator[None]:
     """Write down how the block ended; a crash leaves the run open, and so does a full disk.
 
     Nor is one over whose undoing failed: the next command tries again to go back.
+
+    Raises:
+        Refused: the journal or the disk failed before anything was tried.
     """
     try:
         yield
@@ -60,7 +63,23 @@ def recorded(record: Journal) -> Iterator[None]:
         with signals.ignored(), suppress(OSError):
             record.over(stop.code, f"stopped by {stop.name}")
         raise
-    record.over(0, "done")
+    except OSError as error:
+        # What is done in steps puts its own into words.
+        refused = Refused(
+            f"{error}; nothing live has changed", hint="repair that, then repeat this command"
+        )
+        with suppress(OSError):
+            record.over(refused.code, refused.message)
+        raise refused from error
+    try:
+        record.over(0, "done")
+    except OSError as error:
+        tell(
+            steps.Warned(
+                f"it is done, but the journal cannot say so: {error}",
+                "the next command, or `artifact recover`, finishes that",
+            )
+        )
 
 
 @contextmanager

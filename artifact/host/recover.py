@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from artifact import files, journal, steps
-from artifact.errors import ArtifactError, RollbackFailed
+from artifact.errors import ArtifactError, Refused, RollbackFailed
 from artifact.host import activate, applying, history, interrupted_migrations, releases
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
@@ -44,20 +44,33 @@ def recover(site: Site, tell: steps.Listener) -> Recovered | None:
         What was done; None where the last run had ended.
 
     Raises:
+        Refused: the disk says no; what the run had done stands as it was.
         RollbackFailed: the old release cannot be made live again.
     """
+    try:
+        return _recover(site, tell)
+    except OSError as error:
+        raise Refused(
+            f"what an earlier run left in {site.root} cannot be cleaned up: {error}",
+            hint="repair that, then repeat this command",
+        ) from error
+
+
+def _recover(site: Site, tell: steps.Listener) -> Recovered | None:
     sweep(site)
     run = journal.last_run(site.journal)
     if run is None or run.over is not None:
         return None
     record = journal.resume(site.journal, run)
-    _note_removed(site, record)
+    _note_staged(site, run, record)
+    note_removed(site, record)
     if run.began.command == "prune":
         record.over(0, "interrupted; what it had begun to delete is gone")
         done = Recovered(run, "finished")
     elif _is_good(run):
         if run.began.command == "rollback":
-            conclude_rollback(site, record, left=run.began.previous, to=run.began.version)
+            _mark_left(run, record)
+            point_before(site, run.began.version)
         else:
             _point_previous(site, run)
         record.over(0, "interrupted after it was done; finished")
@@ -79,11 +92,9 @@ def recover(site: Site, tell: steps.Listener) -> Recovered | None:
     return done
 
 
-def conclude_rollback(site: Site, record: Journal, *, left: str, to: str) -> None:
-    """Mark what a rollback left, so that nothing chooses it again, and point `previous` anew."""
-    if left:
-        record.release(left, "rolled-back", reason=f"left by a rollback to {to}")
-    before = history.good_before(history.of(site), to)
+def point_before(site: Site, version: str) -> None:
+    """Point `previous` at the newest good release before a version; at nothing without one."""
+    before = history.good_before(history.of(site), version)
     if before:
         files.point(site.previous, before[0].version)
     else:
@@ -96,18 +107,35 @@ def sweep(site: Site) -> None:
         if directory.is_dir():
             for path in directory.iterdir():
                 files.remove_tree(path)
-    for directory in (site.private, site.releases, site.failures):
+    for directory in (site.private, site.releases, site.environments, site.failures):
         if directory.is_dir():
             for path in directory.glob(".*.new"):
                 files.remove_tree(path)
 
 
-def _note_removed(site: Site, record: Journal) -> None:
-    """Write down what a run had taken away before it could say so."""
+def note_removed(site: Site, record: Journal) -> None:
+    """Write down what a run has taken away without saying so."""
     there = set(history.here(site))
     for version, told in history.tell_of(journal.read(site.journal)).items():
         if told.state != "removed" and version not in there:
             record.release(version, "removed", reason="its directory is gone")
+
+
+def _note_staged(site: Site, run: Run, record: Journal) -> None:
+    """Write down that a release had got its name, where the run died before it could."""
+    version = run.began.version
+    if run.began.command != "install" or version not in history.here(site):
+        return
+    told = history.tell_of(journal.read(site.journal)).get(version)
+    if told is None or told.state == "removed":
+        record.release(version, "staged", digest=run.began.digest, reason="interrupted")
+
+
+def _mark_left(run: Run, record: Journal) -> None:
+    """Mark what a rollback left, where a power cut took just that line."""
+    left = run.began.previous
+    if left and not any(line.event == "release" and line.version == left for line in run.lines):
+        record.release(left, "rolled-back", reason=f"left by a rollback to {run.began.version}")
 
 
 def _is_good(run: Run) -> bool:

@@ -160,7 +160,7 @@ def prune(site: Site, keep: int, wait: float, tell: steps.Listener) -> Pruning:
             return planned
         live = releases.live_version(site)
         record = recording.begin(site, command="prune", version="", digest="", previous=live)
-        with recording.recorded(record):
+        with recording.recorded(record, tell):
             try:
                 _carry_out(site, planned, record, steps.everybody(record.hear, tell))
             except OSError as error:
@@ -190,6 +190,15 @@ def _carry_out(site: Site, planned: Pruning, record: Journal, tell: steps.Listen
     _remember(site, planned.waiting)
     if not planned.doomed:
         return
+    try:
+        _delete(site, planned, record, tell)
+    except OSError:
+        with suppress(OSError):
+            recover.note_removed(site, record)
+        raise
+
+
+def _delete(site: Site, planned: Pruning, record: Journal, tell: steps.Listener) -> None:
     site.trash.mkdir(mode=0o700, exist_ok=True)
     for one in planned.doomed:
         if one.kind == "bundle":

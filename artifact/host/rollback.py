@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from artifact import files, signals, steps
+from artifact import files, steps
 from artifact.errors import Refused, ReleaseFailed
 from artifact.host import (
     activate,
@@ -217,7 +217,7 @@ def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outco
     managed = facts.install.restart != "none" and bool(facts.target.manifest.processes)
     seen = bundle.Bundle(facts.site, facts.target.manifest, record, managed)
     listener = steps.everybody(record.hear, seen.hear, tell)
-    with bundle.mentioned(seen), recording.recorded(record):
+    with bundle.mentioned(seen), recording.recorded(record, tell):
         if not facts.record.good:
             text = f"{facts.version} is {facts.record.state}, not good: {facts.record.reason}"
             listener(steps.Warned(text.removesuffix(": ")))
@@ -258,10 +258,12 @@ def _planned(
 
     def finish() -> None:
         assert record is not None, "a plan for reading was run"
-        with signals.ignored():
-            # A crash after this line is a rollback that is done: recovery does the rest.
-            record.release(version, "good", digest=facts.target.digest)
-            recover.conclude_rollback(site, record, left=facts.live, to=version)
+        record.rolled_back(version, digest=facts.target.digest, left=facts.live)
+        # From here on it is done: recovery does the rest, and a fault is a warning.
+        try:
+            recover.point_before(site, version)
+        except OSError as error:
+            tell(steps.Warned(f"{site.previous} does not point where it should: {error}"))
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {manifest.reference} on a private socket", try_it)
@@ -277,7 +279,7 @@ def _planned(
         watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: judged(watch))
     left = f"mark {facts.live} as rolled back" if facts.live else f"call {version} good"
-    yield Step("finish", left, finish)
+    yield Step("finish", left, finish, commits=True)
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:

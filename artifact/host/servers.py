@@ -18,6 +18,10 @@ INHERITING = frozenset({"gunicorn", "uvicorn"})
 FIRST_DESCRIPTOR = 3
 """Where inherited sockets begin: systemd's convention, sd_listen_fds(3)."""
 
+DRAINING = Path(__file__).with_name("draining.py")
+"""What uvicorn is started through; says why."""
+
+_WORKER_CLASS = ("-k", "--worker-class")
 # Options that name a file or a way of running of which there can be only one; two slots are two.
 _GUNICORN_SINGLE = {"-p": 1, "--pid": 1, "-D": 0, "--daemon": 0}
 
@@ -49,7 +53,12 @@ def named(words: list[str], process: Process, name: str, number: int) -> list[st
     """Return a worker's command line with a name of its own, for celery tells workers by them."""
     if process.server != "celery" or _has(words, "-n", "--hostname"):
         return words
-    return [*words, "--hostname", f"{name}-{number}@%h"]
+    return [*words, "--hostname", f"{node(name, number)}@%h"]
+
+
+def node(name: str, number: int) -> str:
+    """Return the name of a worker before the host's: "worker-1"."""
+    return f"{name}-{number}"
 
 
 def answers_privately(process: Process) -> bool:
@@ -99,7 +108,9 @@ def argv(manifest: Manifest, name: str, environment: Path, *, sockets: int) -> l
     if process.server == "gunicorn":
         words = _gunicorn(words, manifest, process, inherits=sockets > 0)
     if process.server == "uvicorn":
-        words = _uvicorn(words, process, inherits=sockets > 0)
+        words = _uvicorn(words, manifest, process, inherits=sockets > 0)
+    if process.server == "uvicorn" or _has_uvicorn_workers(words, process):
+        words = _draining(words, process.server, environment)
     return words
 
 
@@ -128,8 +139,9 @@ def _gunicorn(
     if not _has(words, "--graceful-timeout"):
         words = [*words, "--graceful-timeout", str(int(process.stop_timeout))]
     # From 24 on, one idle kept-alive connection makes a gthread worker's TERM last the whole
-    # graceful timeout; and a request sent just then would be lost.
-    if not _has(words, "--keep-alive"):
+    # graceful timeout; and a request sent just then would be lost. To uvicorn's workers 0 means
+    # another thing: they say "keep-alive", and close the connection all the same.
+    if not _has(words, "--keep-alive") and not _has_uvicorn_workers(words, process):
         words = [*words, "--keep-alive", "0"]
     # From 25.1 on, two masters of one user unlink each other's control socket.
     if _at_least(manifest, "gunicorn", "25.1") and not _has(words, "--control-socket"):
@@ -137,7 +149,9 @@ def _gunicorn(
     return words
 
 
-def _uvicorn(words: list[str], process: Process, *, inherits: bool) -> list[str]:
+def _uvicorn(
+    words: list[str], manifest: Manifest, process: Process, *, inherits: bool
+) -> list[str]:
     if inherits:
         words = _without(words, {"--host": 1, "--port": 1, "--uds": 1, "--reload": 0})
         words = [*words, "--fd", str(FIRST_DESCRIPTOR)]
@@ -147,9 +161,35 @@ def _uvicorn(words: list[str], process: Process, *, inherits: bool) -> list[str]
         else:
             host, _, port = process.listen.rpartition(":")
             words = [*words, "--host", host or "0.0.0.0", "--port", port]  # noqa: S104
-    if not _has(words, "--timeout-graceful-shutdown"):
+    known = manifest.environment.packages.get("uvicorn", "")
+    if not _has(words, "--timeout-graceful-shutdown") and (
+        not known or _at_least(manifest, "uvicorn", "0.22")
+    ):
         words = [*words, "--timeout-graceful-shutdown", str(int(process.stop_timeout))]
     return words
+
+
+def _has_uvicorn_workers(words: list[str], process: Process) -> bool:
+    before = ["", *words]
+    return process.server == "gunicorn" and any(
+        "uvicorn" in word
+        for option, word in zip(before, words, strict=False)
+        if option in _WORKER_CLASS or word.startswith(_WORKER_CLASS)
+    )
+
+
+def _draining(words: list[str], name: str, environment: Path) -> list[str]:
+    """Start a server through `DRAINING` where it is clear which interpreter runs it."""
+    place = next((i for i, word in enumerate(words) if Path(word).name == name), None)
+    if place is None:
+        return words
+    if place > 0 and words[place - 1] == "-m":
+        return [*words[: place - 1], str(DRAINING), *words[place:]]
+    ours = environment / "bin" / name
+    if words[place] not in {name, str(ours)} or not ours.exists():
+        return words
+    python = str(environment / "bin" / "python")
+    return [*words[:place], python, str(DRAINING), name, *words[place + 1 :]]
 
 
 def _has(words: list[str], *options: str) -> bool:

@@ -71,9 +71,9 @@ def _fault(entry: os.DirEntry[str], record: Record, mtime: int) -> str:
         return "is executable" if info.st_mode & 0o100 else "is not executable"
     if info.st_mtime_ns == mtime * 10**9:
         return ""
-    return "" if _sha256(entry.path) == record.sha256 else "has another content"
+    return "" if sha256(entry.path) == record.sha256 else "has another content"
 
 
-def _sha256(path: str) -> str:
+def sha256(path: str | Path) -> str:
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -8,12 +8,12 @@ time.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from artifact import steps
 from artifact.errors import ReleaseFailed
-from artifact.host import servers, state
+from artifact.host import applications, servers, state
 from artifact.manifest import Process
 from artifact.services import supervisor
 from artifact.services.supervisor import Member
@@ -91,18 +91,24 @@ def take_back(program: Program, version: str, *, touched: bool) -> None:
 
 
 def wait_until_settled(
-    program: Program, names: Sequence[str], version: str = "", *, seconds: float = _SETTLED_SECONDS
+    program: Program,
+    names: Sequence[str],
+    version: str = "",
+    *,
+    answered: Callable[[], bool] = lambda: True,
 ) -> None:
     """Wait until processes have stayed up for a while.
 
     Args:
         names: supervisor's.
         version: of the release that fails when they do not.
+        answered: tells whether they have said that they are there. What says nothing, and does not
+            end for a long time either, is taken to be at work.
 
     Raises:
         ReleaseFailed: one ends, or does not get up.
     """
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + applications.ANSWER_SECONDS + _START_SECONDS
     began: dict[str, tuple[int, float]] = {}
     while True:
         now = time.monotonic()
@@ -112,7 +118,8 @@ def wait_until_settled(
                 raise _failure(program, version, one)
             if one.pid != began.get(one.name, (0, 0.0))[0]:
                 began[one.name] = one.pid, now
-        if all(one.pid and now - began[one.name][1] >= seconds for one in found):
+        up = min((now - began[one.name][1] if one.pid else 0.0 for one in found), default=now)
+        if up >= applications.ANSWER_SECONDS or (up >= _SETTLED_SECONDS and answered()):
             return
         time.sleep(_POLL_SECONDS)
 
@@ -149,14 +156,16 @@ def _wake(
     mine = [one for one in members if _turn(one) == turn]
     stale = [one for one in mine if not _runs(program, one, version)]
     if stale:
-        names = ", ".join(one.name for one in stale)
-        program.tell(steps.Said(f"starting {version} in {names}"))
+        started = ", ".join(one.name for one in stale)
+        program.tell(steps.Said(f"starting {version} in {started}"))
         _stop(program, stale)
         for one in stale:
             supervisor.start(program.url, one.name)
     elif believe:
         return
-    wait_until_settled(program, [one.name for one in mine], version)
+    names, numbers = [one.name for one in mine], [_number(one) for one in mine]
+    with applications.answering(program.site, version, program.process, numbers) as answered:
+        wait_until_settled(program, names, version, answered=answered)
 
 
 def _put_to_sleep(program: Program, members: Sequence[Member], turn: int | None) -> None:
@@ -193,8 +202,12 @@ def _stop(program: Program, members: Sequence[Member]) -> None:
 
 
 def _turn(member: Member) -> int:
+    return _number(member) % supervisor.SLOTS
+
+
+def _number(member: Member) -> int:
     number = member.process.removeprefix(supervisor.TURN)
-    return int(number) % supervisor.SLOTS if number.isdigit() else 0
+    return int(number) if number.isdigit() else 0
 
 
 def _runs(program: Program, member: Member, version: str) -> bool:

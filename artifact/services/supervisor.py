@@ -183,6 +183,7 @@ def stop(url: str, name: str, timeout: float) -> None:
     """
     begin_stop(url, name)
     deadline = time.monotonic() + timeout + 2 * _KILL_MARGIN_SECONDS
+    pause = _POLL_SECONDS / 10  # a slot that sleeps is gone at once
     while (found := member(url, name)).state not in _DOWN:
         if time.monotonic() >= deadline:
             raise SupervisorError(
@@ -190,7 +191,8 @@ def stop(url: str, name: str, timeout: float) -> None:
                 f"{timeout + 2 * _KILL_MARGIN_SECONDS:g} s after it was told to stop",
                 hint="lower the program's stopwaitsecs, or look at what it waits for",
             )
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _POLL_SECONDS)
 
 
 def begin_stop(url: str, name: str) -> None:

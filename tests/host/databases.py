@@ -21,14 +21,14 @@ DJANGO = "5.2.*"
 
 
 def make_environment(path: Path) -> None:
-    """Make a virtualenv with Django and what it needs for both databases; needs PyPI."""
+    """Make a virtualenv with Django, Alembic and the drivers of both databases; needs PyPI."""
     uv = str(Path(sys.executable).with_name("uv"))
     make = [uv, "venv", "--quiet", "--python", os.path.realpath(sys.executable), str(path)]
     subprocess.run(make, check=True, capture_output=True)
     python = path / "bin" / "python"
     install = [uv, "pip", "install", "--quiet", "--python", str(python), f"django=={DJANGO}"]
     subprocess.run(
-        [*install, "--compile-bytecode", "psycopg[binary]", "pymysql"],
+        [*install, "--compile-bytecode", "psycopg[binary]", "pymysql", "alembic", "sqlalchemy"],
         check=True,
         capture_output=True,
     )

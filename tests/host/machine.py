@@ -26,6 +26,7 @@ from artifact.archive import format as layout
 from artifact.archive import writer
 from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed
+from artifact.host import servers
 from artifact.manifest import Health, Install, Manifest, Process
 from artifact.services import supervisor
 from artifact.site import Site
@@ -101,17 +102,16 @@ class Environment:
     python: manifest.Python
 
 
-def make_environment(directory: Path) -> Environment:
-    """Create it; needs PyPI, or uv's cache of it."""
+def make_environment(directory: Path, *packages: str) -> Environment:
+    """Create one with the servers, or with these packages; needs PyPI, or uv's cache of it."""
     path = directory / "environment"
     uv = str(Path(sys.executable).with_name("uv"))
     interpreter = os.path.realpath(sys.executable)
     make = [uv, "venv", "--quiet", "--python", interpreter, str(path)]
     subprocess.run(make, check=True, capture_output=True)
     install = [uv, "pip", "install", "--quiet", "--python", str(path / "bin/python")]
-    subprocess.run(
-        [*install, f"gunicorn=={GUNICORN}", f"uvicorn=={UVICORN}"], check=True, capture_output=True
-    )
+    wanted = packages or (f"gunicorn=={GUNICORN}", f"uvicorn=={UVICORN}")
+    subprocess.run([*install, *wanted], check=True, capture_output=True)
     found = os.readlink(path / "bin/python")
     entries = entries_of(path, "virtualenv/")
     sink = directory / "environment.pack"
@@ -157,12 +157,14 @@ class Machine:
     environment: Environment
     port: int = field(default_factory=free_port)
     url: str = ""
+    root: Path | None = None
+    """Of the site, where it is not below the directory."""
     _supervisord: subprocess.Popen[bytes] | None = None
     _sockets: Path | None = None
 
     @property
     def site(self) -> Site:
-        return Site(self.directory / "site")
+        return Site(self.root or self.directory / "site")
 
     def web(self, command: str = "python -m gunicorn app:application --workers 2") -> Process:
         return Process(
@@ -236,7 +238,7 @@ class Machine:
                 described,
                 name,
                 command=ARTIFACT,
-                slots=slots and bool(process.listen),
+                slots=slots and servers.side_by_side(process),
             )
             for name, process in chosen.items()
         )

@@ -125,13 +125,22 @@ class Shop:
         after: Mapping[str, str] | None = None,
     ) -> None:
         """Write a release, as `sources` has it; it becomes the live one where none is."""
+        self.place(
+            version,
+            sources(migrations, extra=extra, after=after),
+            django="settings",
+            migrations={"shop": tuple(migrations)},
+        )
+
+    def place(self, version: str, content: Mapping[str, str], **changes: object) -> None:
+        """Write a release of these files, with these changes to its manifest."""
         release = self.site.release(version)
         (release / ".artifact").mkdir(parents=True)
-        for path, content in sources(migrations, extra=extra, after=after).items():
+        for path, text in content.items():
             (release / path).parent.mkdir(parents=True, exist_ok=True)
-            (release / path).write_text(content)
+            (release / path).write_text(text)
         (release / "virtualenv").symlink_to(self.python.parents[1])
-        described = self._manifest(version, tuple(migrations))
+        described = msgspec.structs.replace(self._manifest(version), **changes)
         (release / ".artifact" / "manifest.json").write_bytes(manifest.encode(described))
         if not self.site.current.is_symlink():
             files.point(self.site.current, version)
@@ -188,8 +197,8 @@ class Shop:
         assert ran.returncode == 0, ran.stderr
         return ran.stdout.removeprefix("settings print, too\n").strip()
 
-    def _manifest(self, version: str, migrations: tuple[str, ...]) -> Manifest:
-        made = Manifest(
+    def _manifest(self, version: str) -> Manifest:
+        return Manifest(
             name="shop",
             version=version,
             sequence=1,
@@ -206,7 +215,5 @@ class Shop:
             environment=manifest.Environment(key="e"),
             codec=manifest.Codec(name="", version="", level=0),
             components=(),
-            django="settings",
             install=Install(restart="none"),
         )
-        return msgspec.structs.replace(made, migrations={"shop": migrations})

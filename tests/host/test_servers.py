@@ -59,6 +59,43 @@ def test_without_inherited_sockets_it_listens_by_itself() -> None:
     assert argv(described("gunicorn -b :1 app:x"), sockets=0).count("--bind") == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "begin"),
+    [
+        ("uvicorn app:x", ["E/bin/python", "DRAINING", "uvicorn", "app:x"]),
+        ("python3 -X dev -m uvicorn app:x", ["python3", "-X", "dev", "DRAINING", "uvicorn"]),
+        ("newrelic-admin run-program uvicorn app:x",
+         ["newrelic-admin", "run-program", "E/bin/python", "DRAINING", "uvicorn"]),
+        ("gunicorn -k uvicorn.workers.UvicornWorker app:x",
+         ["E/bin/python", "DRAINING", "gunicorn", "-k", "uvicorn.workers.UvicornWorker"]),
+        # Nobody knows which interpreter runs these.
+        ("/opt/other/bin/uvicorn app:x", ["/opt/other/bin/uvicorn", "app:x"]),
+        ("sh -c 'exec uvicorn app:x'", ["sh", "-c", "exec uvicorn app:x"]),
+        ("gunicorn app:x", ["E/bin/gunicorn", "app:x"]),
+    ],
+)  # fmt: skip
+def test_uvicorn_is_started_so_that_it_drains(
+    tmp_path: Path, command: str, begin: list[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("uvicorn", "gunicorn"):
+        (tmp_path / "bin" / name).touch()
+    server = "gunicorn" if "gunicorn" in command else "uvicorn"
+    words = servers.argv(described(command, server=server), "web", tmp_path, sockets=1)
+    known = {"E": str(tmp_path), "DRAINING": str(servers.DRAINING)}
+    expected = [known.get(word, word.replace("E/", f"{tmp_path}/", 1)) for word in begin]
+    assert words[: len(begin)] == expected
+
+
+def test_to_uvicorns_workers_no_keep_alive_would_mean_another_thing() -> None:
+    assert "--keep-alive" not in argv(described("gunicorn -k uvicorn.workers.UvicornWorker a:x"))
+
+
+def test_an_old_uvicorn_is_not_told_what_it_does_not_know() -> None:
+    old = argv(described("uvicorn app:x", server="uvicorn", version="0.21.1"), sockets=0)
+    assert "--timeout-graceful-shutdown" not in old
+
+
 def test_uvicorn_takes_the_descriptor_and_nothing_else() -> None:
     words = argv(described("uvicorn app:x --host 0.0.0.0 --port 80 --reload", server="uvicorn"))
     assert words[1:] == ["app:x", "--fd", "3", "--timeout-graceful-shutdown", "20"]

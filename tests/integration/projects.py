@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.integration.command import Ran, artifact, clean_environment, run
 
-SAMPLE = Path(__file__).parents[1] / "projects" / "accounting"
+PROJECTS = Path(__file__).parents[1] / "projects"
 _COMMITTER = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
 
 
@@ -63,10 +63,12 @@ class Checkout:
         self.commit()
 
 
-def sample(path: Path, *, root: Path, cache: Path, output: Path) -> Checkout:
-    """Check the sample project out at a path."""
+def sample(
+    path: Path, *, root: Path, cache: Path, output: Path, project: str = "accounting"
+) -> Checkout:
+    """Check a sample project out at a path."""
     ignored = shutil.ignore_patterns("__pycache__", ".venv", "db.sqlite3", "staticfiles", "*.mo")
-    shutil.copytree(SAMPLE, path, ignore=ignored)
+    shutil.copytree(PROJECTS / project, path, ignore=ignored)
     return _committed(Checkout(path, root, cache, output))
 
 

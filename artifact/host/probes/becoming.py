@@ -8,16 +8,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
+
+
+def become(user: Any) -> None:
+    """Drop root's rights before anything of the application is run."""
+    if user is None:
+        return
+    os.initgroups(user["name"], user["gid"])
+    os.setgid(user["gid"])
+    os.setuid(user["uid"])
 
 
 def main() -> None:
-    """Drop root's rights and become it."""
+    """Become it."""
     request = json.load(sys.stdin)
-    user = request["user"]
-    if user is not None:
-        os.initgroups(user["name"], user["gid"])
-        os.setgid(user["gid"])
-        os.setuid(user["uid"])
+    become(request["user"])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     try:

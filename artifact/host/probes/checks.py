@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
+import time
 import traceback
 from typing import Any, Dict, List
 
@@ -66,6 +68,22 @@ def tasks(application: str) -> int:
     return sum(not name.startswith("celery.") for name in app.tasks)
 
 
+def answer_all(application: str, names: List[str], seconds: float) -> None:
+    """Ask celery's workers of these names whether they are there, until all have answered."""
+    from celery.app.utils import find_app
+
+    app = find_app(application)
+    with app.connection_for_read() as connection:
+        possible = connection.supports_exchange_type("fanout")
+    if not possible or not app.conf.worker_enable_remote_control:
+        return
+    silent = {f"{name}@{socket.gethostname()}" for name in names}
+    deadline = time.monotonic() + seconds
+    while silent and time.monotonic() < deadline:
+        for answers in app.control.ping(destination=sorted(silent), timeout=1.0):
+            silent -= set(answers)
+
+
 def broken(error: BaseException) -> str:
     """Print a traceback and return its last line."""
     traceback.print_exc()
@@ -97,6 +115,11 @@ def main() -> None:
     """Answer one request."""
     # The application may have modules of the names of those beside this one.
     sys.path[0] = os.getcwd()
+    if len(sys.argv) > 1:
+        request = json.loads(sys.argv[1])
+        become(request["user"])
+        answer_all(request["application"], request["names"], request["seconds"])
+        return
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         request = json.load(sys.stdin)

@@ -17,8 +17,9 @@ import traceback
 from typing import TYPE_CHECKING, Any, Dict, List
 
 if TYPE_CHECKING:
-    from artifact.host.probes import history, running
+    from artifact.host.probes import becoming, history, running
 else:
+    import becoming
     import history
     import running
 
@@ -31,15 +32,6 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     if request["mode"] == "look":
         return {**found, **history.look(request["known"])}
     return {**found, **running.run(request)}
-
-
-def become(user: Any) -> None:
-    """Drop root's rights before anything of the application is imported."""
-    if user is None:
-        return
-    os.initgroups(user["name"], user["gid"])
-    os.setgid(user["gid"])
-    os.setuid(user["uid"])
 
 
 def answered(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -72,13 +64,13 @@ def main() -> None:
     """Answer one request."""
     # The application may have modules of the same names.
     del sys.path[0]
-    for module in ("history", "running", "single_flight", "verdicts", "alterations"):
+    for module in ("becoming", "history", "running", "single_flight", "verdicts", "alterations"):
         sys.modules.pop(module, None)
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         request = json.load(sys.stdin)
         try:
-            become(request["user"])
+            becoming.become(request["user"])
             found = answered(request)
         except BaseException as error:
             traceback.print_exc()

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Callable, Iterator, List
 
 # A constant, for PostgreSQL's keys count within one database: the first bytes of
@@ -50,38 +50,52 @@ def _held(connections: Any, alias: str, wait: float, say: Callable[[str], None])
         return
     # A connection of its own: what migrates may reconnect, and would lose the lock by that.
     keeper = connections.create_connection(alias)
+    question = statement(vendor, str(keeper.settings_dict["NAME"]))
+
+    def take() -> bool:
+        cursor.execute(question)
+        return bool(cursor.fetchone()[0])
+
     try:
         with keeper.cursor() as cursor:
-            _wait(lambda: _taken(cursor, vendor, keeper), alias, wait, say)
+            wait_for(take, alias, wait, say)
             yield
     finally:
         keeper.close()
 
 
-def _taken(cursor: Any, vendor: str, keeper: Any) -> bool:
-    # Asked again and again: one waiting statement would hold a snapshot, for which CREATE INDEX
-    # CONCURRENTLY of the run that has the lock would wait in turn.
+def statement(vendor: str, name: str) -> str:
+    """Return the SQL that takes the lock of a PostgreSQL or MySQL database, or says 0.
+
+    To be asked again and again: one waiting statement would hold a snapshot, for which CREATE INDEX
+    CONCURRENTLY of the run that has the lock would wait in turn.
+    """
     if vendor == "postgresql":
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_KEY])
-    else:
-        # Names of MySQL's locks are those of the whole server, with 64 characters at most.
-        name = hashlib.sha256(str(keeper.settings_dict["NAME"]).encode()).hexdigest()[:32]
-        cursor.execute("SELECT GET_LOCK(%s, 0)", [f"artifact-{name}"])
-    return bool(cursor.fetchone()[0])
+        return f"SELECT pg_try_advisory_lock({_KEY})"
+    # Names of MySQL's locks are those of the whole server, with 64 characters at most.
+    short = hashlib.sha256(name.encode()).hexdigest()[:32]
+    return f"SELECT GET_LOCK('artifact-{short}', 0)"
+
+
+def _directory(
+    connection: Any, wait: float, say: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    name = str(connection.settings_dict["NAME"])
+    path = "" if "mode=memory" in name else name.replace("file:", "").partition("?")[0]
+    return directory_of(path, connection.alias, wait, say)
 
 
 @contextmanager
-def _directory(connection: Any, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+def directory_of(name: str, alias: str, wait: float, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of an SQLite file for the block; one in memory has none."""
     # The directory of the file: closing a descriptor of the file itself would drop SQLite's own
     # locks (fcntl(2) counts by process), and a file of ours would stay there.
-    name = str(connection.settings_dict["NAME"])
-    if ":memory:" in name or "mode=memory" in name:
+    if not name or ":memory:" in name:
         yield
         return
-    path = os.path.dirname(os.path.abspath(name.replace("file:", "").partition("?")[0]))
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(os.path.dirname(os.path.abspath(name)), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        _wait(lambda: _locked(descriptor), connection.alias, wait, say)
+        wait_for(lambda: _locked(descriptor), alias, wait, say)
         yield
     finally:
         os.close(descriptor)
@@ -95,7 +109,14 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _wait(take: Callable[[], bool], alias: str, seconds: float, say: Callable[[str], None]) -> None:
+def wait_for(
+    take: Callable[[], bool], alias: str, seconds: float, say: Callable[[str], None]
+) -> None:
+    """Take a lock when it is free.
+
+    Raises:
+        Busy: the wait is over.
+    """
     deadline, told = time.monotonic() + seconds, False
     while not take():
         if time.monotonic() >= deadline:
