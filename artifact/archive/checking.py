@@ -27,6 +27,7 @@ def verify(artifact: Artifact, tell: steps.Listener = steps.nobody) -> None:
     tocs = artifact.tocs()
     jobs = [(group, toc.component.mtime) for toc in tocs for group in toc.groups]
     total = sum(toc.component.raw for toc in tocs)
+    artifact.expect(ranges(group for group, _ in jobs))
     done = 0
 
     def check(job: tuple[Group, int]) -> int:
@@ -38,6 +39,11 @@ def verify(artifact: Artifact, tell: steps.Listener = steps.nobody) -> None:
         for size in checked:
             done += size
             tell(steps.Progress("verifying", done, total))
+
+
+def ranges(groups: Iterable[Group]) -> list[tuple[int, int]]:
+    """Return (offset, length) of the members of groups."""
+    return [(member.offset, member.length) for group in groups for member in group.members]
 
 
 def check_group(artifact: Artifact, group: Group, mtime: int, sink: Sink) -> None:

@@ -35,6 +35,9 @@ class Source(Protocol):
     def size(self) -> int:
         """All of its bytes."""
 
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Hear which (offset, length) will be read soon, in this order, and nothing between."""
+
     def read_range(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes, from any thread.
 
@@ -49,6 +52,9 @@ class FileSource:
 
     descriptor: int
     size: int
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Do nothing: the kernel reads ahead."""
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes; a disk that cannot read them raises as well."""
@@ -82,6 +88,8 @@ class Artifact:
     """Bytes of the whole file."""
     _source: Source
     _tail: bytes = field(repr=False)
+    _tocs: dict[str, Toc] = field(default_factory=dict, repr=False, compare=False)
+    """Those that were read: each is asked for by several steps of an install."""
 
     @property
     def digest(self) -> str:
@@ -100,12 +108,37 @@ class Artifact:
             return self._tail[offset - start : offset - start + length]
         return self._source.read_range(offset, length)
 
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Tell the source which (offset, length) will be read soon, in this order."""
+        start = self.size - len(self._tail)
+        self._source.expect([one for one in ranges if one[0] < start])
+
+    def recall(self, name: str, content: bytes) -> bool:
+        """Take the text of a component's table of contents from elsewhere instead of reading it.
+
+        Args:
+            content: what somebody says was in the member that the manifest names.
+
+        Returns:
+            Whether it is this component's: if not, it will be read as if nothing had been said.
+        """
+        try:
+            self._tocs[name] = toc.decode(content, self.manifest, name)
+        except ArtifactRejected:
+            return False
+        return True
+
     def toc(self, name: str) -> Toc:
         """Read and check the table of contents of a component.
 
         Raises:
             ArtifactRejected: it is not what the manifest says, or breaks a rule.
         """
+        if name not in self._tocs:
+            self._tocs[name] = self._read_toc(name)
+        return self._tocs[name]
+
+    def _read_toc(self, name: str) -> Toc:
         with naming(self.name):
             if name not in {component.name for component in self.manifest.components}:
                 raise ArtifactRejected(f"has no component {name}")
