@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from typing import Protocol
 from artifact import manifest as manifests
 from artifact.archive import format as layout
 from artifact.archive import tar, toc
-from artifact.archive.toc import Toc
+from artifact.archive.toc import Member, Toc
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Component, Manifest
 
@@ -35,8 +35,12 @@ class Source(Protocol):
     def size(self) -> int:
         """All of its bytes."""
 
-    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Hear which (offset, length) will be read soon, in this order, and nothing between."""
+    def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
+        """Hear which members will be read, in this order, by threads that end with the block.
+
+        A source that fetches does it in advance; leaving the block with an error ends that, and
+        readers that still wait get an error themselves.
+        """
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes, from any thread.
@@ -53,8 +57,9 @@ class FileSource:
     descriptor: int
     size: int
 
-    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+    def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
         """Do nothing: the kernel reads ahead."""
+        return nullcontext()
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes; a disk that cannot read them raises as well."""
@@ -108,10 +113,10 @@ class Artifact:
             return self._tail[offset - start : offset - start + length]
         return self._source.read_range(offset, length)
 
-    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Tell the source which (offset, length) will be read soon, in this order."""
+    def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
+        """Tell the source which members will be read in the block, in this order."""
         start = self.size - len(self._tail)
-        self._source.expect([one for one in ranges if one[0] < start])
+        return self._source.expecting([member for member in members if member.offset < start])
 
     def recall(self, name: str, content: bytes) -> bool:
         """Take the text of a component's table of contents from elsewhere instead of reading it.

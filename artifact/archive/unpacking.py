@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from artifact import files, steps
 from artifact.archive import parallel
-from artifact.archive.checking import Pieces, check_group, ranges
+from artifact.archive.checking import Pieces, check_group
 from artifact.archive.opening import Artifact, naming
 from artifact.archive.toc import Group, Record, Toc
 from artifact.errors import Refused
@@ -61,7 +61,6 @@ def extract(
     try:
         with naming(artifact.name):
             plan = _plan(tocs, strip, reused or {}, read_only=read_only)
-            artifact.expect(ranges(group for group, _ in plan.groups if is_needed(group, reused)))
             with _directories(destination) as directories:
                 _fill(artifact, plan, directories, destination, tell, threads)
         files.sync_filesystem(destination)
@@ -81,10 +80,9 @@ def _refused(artifact: Artifact, destination: Path, error: OSError) -> Refused:
     )
 
 
-def is_needed(group: Group, reused: Mapping[str, str] | None) -> bool:
-    """Tell whether a group holds content that is neither reused nor empty."""
-    here = reused or {}
-    return not here or any(record.size and record.path not in here for record in group.records)
+def is_needed(group: Group, reused: Mapping[str, str]) -> bool:
+    """Tell whether a group has to be read: where nothing is reused, each is, for its headers."""
+    return not reused or any(record.size and record.path not in reused for record in group.records)
 
 
 class _Plan(NamedTuple):
@@ -134,13 +132,15 @@ def _fill(
         plan.groups[first : first + _GROUPS_A_JOB]
         for first in range(0, len(plan.groups), _GROUPS_A_JOB)
     ]
+    needed = [group for group, _ in plan.groups if is_needed(group, plan.reused)]
+    members = [member for group in needed for member in group.members]
     done = 0
 
     def unpack(job: Sequence[tuple[Group, int]]) -> int:
         with _directories(destination) as own:
             return sum(_unpack(artifact, plan, group, mtime, own) for group, mtime in job)
 
-    with parallel.in_order(unpack, jobs, threads) as unpacked:
+    with parallel.in_order(unpack, jobs, threads) as unpacked, artifact.expecting(members):
         for size in unpacked:
             done += size
             tell(steps.Progress("unpacking", done, plan.raw))
