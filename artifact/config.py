@@ -106,6 +106,14 @@ class StoreSection(_Section, frozen=True, kw_only=True):
     """`[store]`"""
 
     url: str = ""
+    """s3://BUCKET/PREFIX, https://… or the absolute path of a directory."""
+    endpoint: str = ""
+    """URL of an S3 server that is not AWS: MinIO, Ceph, R2, SeaweedFS…"""
+    region: str = ""
+    path_style: bool | Literal["auto"] = "auto"
+    """https://endpoint/bucket instead of https://bucket.endpoint; "auto": with an endpoint."""
+    checksums: Literal["auto", "when_supported", "when_required"] = "auto"
+    """Whether S3 gets CRCs beside the signature; "auto": only AWS, some servers refuse them."""
 
 
 class Config(_Section, frozen=True, kw_only=True):
