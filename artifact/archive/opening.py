@@ -23,7 +23,7 @@ from artifact.archive.toc import Member, Toc
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Component, Manifest
 
-_TAIL_BYTES = 256 * 1024
+TAIL_BYTES = 256 * 1024
 """What is read first: it has the manifest, and mostly the table of contents of the code."""
 _AGAIN = "build it again or fetch it again; it was changed or cut short on its way here"
 
@@ -91,7 +91,7 @@ class Artifact:
     """manifest.sig; None when it is not signed."""
     size: int
     """Bytes of the whole file."""
-    _source: Source
+    source: Source
     _tail: bytes = field(repr=False)
     _tocs: dict[str, Toc] = field(default_factory=dict, repr=False, compare=False)
     """Those that were read: each is asked for by several steps of an install."""
@@ -111,12 +111,12 @@ class Artifact:
         start = self.size - len(self._tail)
         if offset >= start:
             return self._tail[offset - start : offset - start + length]
-        return self._source.read_range(offset, length)
+        return self.source.read_range(offset, length)
 
     def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
         """Tell the source which members will be read in the block, in this order."""
         start = self.size - len(self._tail)
-        return self._source.expecting([member for member in members if member.offset < start])
+        return self.source.expecting([member for member in members if member.offset < start])
 
     def recall(self, name: str, content: bytes) -> bool:
         """Take the text of a component's table of contents from elsewhere instead of reading it.
@@ -190,7 +190,7 @@ def from_source(source: Source, name: str) -> Artifact:
     with naming(name):
         if source.size == 0:
             raise ArtifactRejected("is empty")
-        length = min(_TAIL_BYTES, source.size)
+        length = min(TAIL_BYTES, source.size)
         tail = source.read_range(source.size - length, length)
         footer = _footer(source, tail)
         end = footer.offset + footer.length

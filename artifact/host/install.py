@@ -15,6 +15,7 @@ from artifact.host import (
     bundle,
     check,
     freeze,
+    incoming,
     migrate,
     observe,
     preflight,
@@ -180,19 +181,19 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
             files.point(site.default_environment, "../releases/current/virtualenv")
 
     def unpack_environment() -> str:
-        unpack.unpack_environment(artifact, site, tell)
-        return _size(manifest.component(unpack.ENVIRONMENT).raw)
+        return unpack.unpack_environment(artifact, site, tell)
 
     def unpack_release() -> str:
-        unpack.unpack_release(artifact, site, facts.install.shared, tell)
+        note = unpack.unpack_release(artifact, site, facts.install.shared, tell)
         _said(record).release(manifest.version, "staged", digest=artifact.digest)
-        return _size(sum(manifest.component(name).raw for name in unpack.of_release(artifact)))
+        return note
 
     yield Step("prepare", f"prepare {site.root}", make_directories)
     if facts.environment is None:
         yield Step(
             "unpack-environment",
-            f"unpack the environment {environment}",
+            f"unpack the environment {environment}"
+            + incoming.announced(artifact, facts.fetch, (unpack.ENVIRONMENT,)),
             unpack_environment,
             lambda: unpack.remove(site, environment),
         )
@@ -201,7 +202,8 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
     if facts.release != "":
         yield Step(
             "unpack-release",
-            f"unpack {manifest.reference} to {release}",
+            f"unpack {manifest.reference} to {release}"
+            + incoming.announced(artifact, facts.fetch, unpack.of_release(artifact)),
             unpack_release,
             lambda: unpack.remove(site, release),
         )
@@ -274,7 +276,3 @@ def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
 def _said(record: Journal | None) -> Journal:
     assert record is not None, "a plan for reading was run"
     return record
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
