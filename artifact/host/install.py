@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import files, signals, steps
-from artifact.archive import reader
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
 from artifact.host import (
@@ -28,8 +27,11 @@ from artifact.host import (
 from artifact.host.activate import Switch
 from artifact.host.observe import Facts
 from artifact.journal import Journal
+from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
+from artifact.transfer import references
+from artifact.transfer.references import InStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,14 @@ class Outcome:
     """Empty where it is live already."""
 
 
-def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
+def plan(source: Path | InStore, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
     """Say what an install would do, and what stands in its way; changes nothing.
 
     Raises:
         ArtifactRejected: the file is not an artifact for this machine.
         Refused: it is for another site, or its version is taken.
     """
-    with reader.open_artifact(path) as artifact:
+    with references.opened(source) as artifact:
         facts = observe.observe(artifact, _identify(artifact, wishes))
         if facts.already_live and not status.look(facts.site).problems:
             return Outcome(facts, ()), []
@@ -80,8 +82,8 @@ def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
         return Outcome(facts, planned), problems
 
 
-def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
-    """Install an artifact and make it live.
+def install(source: Path | InStore, wishes: Wishes, tell: steps.Listener) -> Outcome:
+    """Install an artifact and make it live; of one in a store, fetch what the site has not.
 
     Raises:
         ArtifactRejected: the file is not an artifact for this machine; nothing changed.
@@ -90,7 +92,7 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
         ReleaseFailed: the new release failed, and the old one is live again.
         RollbackFailed: going back failed as well.
     """
-    with reader.open_artifact(path) as artifact:
+    with references.opened(source, keep=_downloads) as artifact:
         site = _identify(artifact, wishes)
         _make_private(site)
         doing = f"installing {artifact.manifest.reference}"
@@ -102,6 +104,10 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
                 return Outcome(facts, ())
             _policies(facts, wishes)
             return _run(facts, wishes, tell)
+
+
+def _downloads(manifest: Manifest) -> Path:
+    return Site(Path(manifest.root)).downloads
 
 
 def _identify(artifact: Artifact, wishes: Wishes) -> Site:
