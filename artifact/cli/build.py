@@ -107,7 +107,8 @@ def _summary(built: Built, seconds: float) -> list[str]:
         for packed in built.packed
     ]
     reasons = "; ".join(built.environment.reasons)
-    why = f"compiled: {reasons}" if reasons else "reused"
+    how = "from the store" if built.environment.fetched else "compiled"
+    why = f"{how}: {reasons}" if reasons else "reused"
     size = terminal.size(built.path.stat().st_size)
     return [
         *terminal.table(rows),
@@ -128,6 +129,7 @@ def _document(built: Built, seconds: float, timed: list[steps.Ended]) -> dict[st
             "key": built.environment.key,
             "path": str(built.environment.path),
             "reused": built.environment.reused,
+            "fetched": built.environment.fetched,
             "reasons": list(built.environment.reasons),
         },
         "components": [
