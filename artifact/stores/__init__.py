@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from artifact.stores.contract import Store
 
 
-def open_store(address: str, section: StoreSection) -> Store:  # noqa: ARG001 - for S3
+def open_store(address: str, section: StoreSection) -> Store:
     """Return the store at an address; nothing is asked of it yet.
 
     Args:
@@ -33,6 +33,14 @@ def open_store(address: str, section: StoreSection) -> Store:  # noqa: ARG001 - 
         from artifact.stores.directory import DirectoryStore
 
         return DirectoryStore(Path(address).absolute())
+    if scheme == "s3":
+        from artifact.stores.s3 import open_s3
+
+        return open_s3(address, section)
+    if scheme in {"http", "https"}:
+        from artifact.stores.http import open_http
+
+        return open_http(address)
     raise ConfigurationError(
         f"{scheme}:// is no kind of store", hint="s3://bucket/prefix, https://… or a directory"
     )
