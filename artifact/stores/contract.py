@@ -122,6 +122,13 @@ class Store(Protocol):
             ObjectChanged: it has another tag.
         """
 
+    def tail(self, name: str, length: int) -> Ranged:
+        """Read the last bytes of an object in one request; without ranges, the whole of it.
+
+        Raises:
+            ObjectMissing: there is no such object.
+        """
+
     def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
         """Return the last bytes of an object, fewer when it is shorter, in one request.
 

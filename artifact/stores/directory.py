@@ -67,13 +67,18 @@ class DirectoryStore:
         chunks = self._chunks(name, stream.fileno(), start, length, found)
         return Ranged(start, length, found.size, found.etag, chunks, stream.close)
 
-    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
+    def tail(self, name: str, length: int) -> Ranged:
         """See `Store`."""
         found = self.stat(name)
         if found is None:
             raise self._missing(name)
         start = max(0, found.size - length)
-        return self.read(name, start, found.size - start, etag=found.etag).content(), found
+        return self.read(name, start, found.size - start, etag=found.etag)
+
+    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
+        """See `Store`."""
+        answer = self.tail(name, length)
+        return answer.content(), Found(answer.total, answer.etag)
 
     def put_if_absent(
         self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None

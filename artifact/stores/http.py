@@ -85,11 +85,14 @@ class HttpStore:
             return _nothing(start, found.size, found.etag)
         return self._resumed(name, self._asked(name, _span(start, length), etag))
 
+    def tail(self, name: str, length: int) -> Ranged:
+        """See `Store`."""
+        return self._resumed(name, self._asked(name, f"bytes=-{length}", ""))
+
     def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
         """See `Store`; a server without ranges sends all of it, of which the end is kept."""
-        answer = self._asked(name, f"bytes=-{length}", "")
-        content = resuming.last(self._resumed(name, answer), length)
-        return content, Found(answer.total, answer.etag)
+        answer = self.tail(name, length)
+        return resuming.last(answer, length), Found(answer.total, answer.etag)
 
     def put_if_absent(
         self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None

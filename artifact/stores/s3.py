@@ -92,11 +92,14 @@ class S3Store:
             return self._nothing(name, start)
         return self._resumed(name, self._asked(name, _span(start, length), etag))
 
+    def tail(self, name: str, length: int) -> Ranged:
+        """See `Store`."""
+        return self._resumed(name, self._asked(name, f"bytes=-{length}", ""))
+
     def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
         """See `Store`."""
-        answer = self._asked(name, f"bytes=-{length}", "")
-        content = resuming.last(self._resumed(name, answer), length)
-        return content, Found(answer.total, answer.etag)
+        answer = self.tail(name, length)
+        return resuming.last(answer, length), Found(answer.total, answer.etag)
 
     def put_if_absent(
         self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None

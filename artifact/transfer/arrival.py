@@ -9,9 +9,9 @@ from pathlib import Path
 from artifact.archive import opening
 from artifact.archive.opening import Artifact
 from artifact.manifest import Manifest
-from artifact.stores.contract import Store
+from artifact.stores.contract import Ranged, Store
 from artifact.transfer import spool
-from artifact.transfer.download import Download, Patience
+from artifact.transfer.download import Download, Pace, Patience
 from artifact.transfer.spool import Spool
 
 
@@ -35,7 +35,12 @@ def opened(
         ObjectMissing: the store does not have it.
         StoreUnreachable: it cannot be had.
     """
-    tail, found = store.read_tail(name, opening.TAIL_BYTES)
+    patience = patience or Patience()
+    answer = store.tail(name, opening.TAIL_BYTES)
+    if answer.start < answer.total - opening.TAIL_BYTES:
+        with _whole(store, name, answer, patience) as artifact:
+            yield artifact
+        return
     spools: list[Spool] = []
 
     def make_spool() -> Spool:
@@ -43,9 +48,8 @@ def opened(
         spools.append(spool.opened(directory, artifact.digest.removeprefix("sha256:")))
         return spools[-1]
 
-    download = Download(
-        store, name, found.size, found.etag, tail, make_spool, patience or Patience()
-    )
+    tail = answer.content()
+    download = Download(store, name, answer.total, answer.etag, tail, make_spool, patience)
     artifact = opening.from_source(download, name.rpartition("/")[2])
     yield artifact
     # Only when nothing failed: else the next try goes on with them.
@@ -53,7 +57,24 @@ def opened(
         one.remove()
 
 
+@contextmanager
+def _whole(store: Store, name: str, answer: Ranged, patience: Patience) -> Iterator[Artifact]:
+    """Open an artifact of a server without ranges: what it began to send is taken to the end."""
+    file = spool.opened(None, name)
+    try:
+        at = 0
+        pace = Pace(store, name, patience)
+        with answer:
+            for chunk in answer:
+                spool.write(file.descriptor, at, chunk)
+                at += len(chunk)
+                pace.received(len(chunk))
+        yield opening.from_source(opening.FileSource(file.descriptor, at), name.rpartition("/")[2])
+    finally:
+        file.close()
+
+
 def behind(artifact: Artifact) -> Download | None:
-    """Return the download behind an artifact; None when it is a file."""
+    """Return the download behind an artifact; None when it is a file that is here."""
     source = artifact.source
     return source if isinstance(source, Download) else None

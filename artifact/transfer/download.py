@@ -36,6 +36,32 @@ class Patience:
     """Bytes."""
 
 
+class Pace:
+    """Watches whether a request brings anything worth waiting for."""
+
+    def __init__(self, store: Store, name: str, patience: Patience) -> None:
+        self._what = f"{store.address} sent", f"of {name}"
+        self._patience = patience
+        self._count, self._since = 0, time.monotonic()
+
+    def received(self, count: int) -> None:
+        """Hear of bytes that came.
+
+        Raises:
+            StoreUnreachable: there were too few of them for too long.
+        """
+        self._count += count
+        seconds = time.monotonic() - self._since
+        if seconds < self._patience.window:
+            return
+        if self._count < self._patience.least:
+            raise StoreUnreachable(
+                f"{self._what[0]} {self._count} bytes {self._what[1]} in {seconds:.0f} s",
+                hint="repeat it when the network is better: what has arrived is kept",
+            )
+        self._count, self._since = 0, time.monotonic()
+
+
 @dataclass(slots=True)
 class Counted:
     """What has crossed the network so far."""
@@ -238,14 +264,15 @@ def _received(
 
     The store itself goes on where a connection breaks; that it goes on too slowly shows here.
     """
-    patience, counted = download.patience, download.counted
+    counted = download.counted
+    pace = Pace(download.store, download.name, download.patience)
     counted.add(requests=1)
     with download.store.read(
         download.name, stretch.start, stretch.length, etag=download.etag
     ) as answer:
         if answer.start != stretch.start:
             raise _other_range(download, stretch.start, answer.start)
-        at, mark, since = stretch.start, stretch.start, time.monotonic()
+        at = stretch.start
         for chunk in answer:
             piece = memoryview(chunk)[: stretch.end - at]
             keep(at, piece)
@@ -254,11 +281,7 @@ def _received(
             yield at
             if at >= stretch.end:
                 return  # whatever else it sends is not read
-            now = time.monotonic()
-            if now - since >= patience.window:
-                if at - mark < patience.least:
-                    raise _slow(download, at - mark, now - since)
-                mark, since = at, now
+            pace.received(len(piece))
     raise _short(download, at, stretch.end)
 
 
@@ -267,13 +290,6 @@ def _other_range(download: Download, asked: int, got: int) -> StoreUnreachable:
         f"{download.store.address} answers a request for {download.name} from byte {asked} on "
         f"with what begins at byte {got}",
         hint="a proxy on the way does not understand ranges; fetch past it, or the whole file",
-    )
-
-
-def _slow(download: Download, count: int, seconds: float) -> StoreUnreachable:
-    return StoreUnreachable(
-        f"{download.store.address} sent {count} bytes of {download.name} in {seconds:.0f} s",
-        hint="repeat it when the network is better: what has arrived is kept",
     )
 
 
