@@ -102,6 +102,15 @@ class ProcessSection(_Section, frozen=True, kw_only=True):
     stop_timeout: Seconds = 35.0
 
 
+class GateSection(_Section, frozen=True, kw_only=True):
+    """One `[store.gates.CHANNEL]`: what must be so before anything is promoted to it"""
+
+    channel: str
+    """The channel that the same digest must be good in."""
+    hours: Annotated[float, msgspec.Meta(description="a number of hours", ge=0, le=8760)] = 0.0
+    """For at least so long."""
+
+
 class StoreSection(_Section, frozen=True, kw_only=True):
     """`[store]`"""
 
@@ -114,6 +123,7 @@ class StoreSection(_Section, frozen=True, kw_only=True):
     """https://endpoint/bucket instead of https://bucket.endpoint; "auto": with an endpoint."""
     checksums: Literal["auto", "when_supported", "when_required"] = "auto"
     """Whether S3 gets CRCs beside the signature; "auto": only AWS, some servers refuse them."""
+    gates: dict[str, GateSection] = {}
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -245,6 +255,9 @@ def _wrongs(config: Config, project: Path) -> Iterator[_Wrong]:
     url = config.store.url
     if url and "://" not in url and not url.startswith("/"):
         yield ("store", "url"), "expected s3://…, https://… or the absolute path of a directory"
+    for name, gate in config.store.gates.items():
+        if not is_name(name) or not is_name(gate.channel) or gate.channel == name:
+            yield ("store", "gates", name), f'expected two channels, got "{gate.channel}"'
 
 
 def _checked(key: schema.Key, value: str, check: Callable[[str], str]) -> Iterator[_Wrong]:
