@@ -17,7 +17,7 @@ from artifact.stores import addresses
 from artifact.stores.contract import Ranged, Store
 from artifact.stores.directory import DirectoryStore
 from artifact.transfer import arrival
-from artifact.transfer.download import Patience
+from artifact.transfer.download import Download, Patience
 from tests.archive import samples
 
 NAME = "accounting"
@@ -68,6 +68,8 @@ class Shelf:
     """A directory store and a site beside it."""
 
     directory: Path
+    download: Download | None = None
+    """Of the last deployment."""
 
     def __post_init__(self) -> None:
         self.store_directory.mkdir(parents=True, exist_ok=True)
@@ -101,9 +103,13 @@ class Shelf:
         work.mkdir()
         packed = [
             samples.pack(
-                dict(environment), work / "venv", links=samples.ENVIRONMENT_LINKS, name="venv"
+                dict(environment),
+                work / "venv",
+                links=samples.ENVIRONMENT_LINKS,
+                name="venv",
+                level=1,
             ),
-            samples.pack(dict(code or application(version)), work / "code", name="code"),
+            samples.pack(dict(code or application(version)), work / "code", name="code", level=1),
         ]
         described = samples.describe(
             version,
@@ -131,6 +137,7 @@ class Shelf:
     ) -> list[str]:
         """Bring a release into the site with the functions an install uses; return their notes."""
         with self.opened(version, store, patience) as artifact:
+            self.download = arrival.behind(artifact)
             incoming.recall(artifact, self.site)
             notes = []
             if unpack.environment_fault(artifact, self.site) is None:
