@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from artifact import stores
 from artifact.archive import reader
 from artifact.archive.reader import Artifact
 from artifact.config import StoreSection
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Manifest
-from artifact.stores import addresses
+from artifact.stores import addresses, channels
 from artifact.stores.contract import Store
 from artifact.transfer import arrival
 
@@ -31,11 +29,6 @@ class InStore:
     """The identity that whoever pointed at it demands; empty where nobody does."""
     demanded_by: str = ""
     """ "accounting@production"."""
-
-
-class _Pointed(msgspec.Struct, frozen=True):
-    version: str
-    digest: str
 
 
 def find(text: str, section: Callable[[str], StoreSection]) -> Path | InStore:
@@ -86,18 +79,14 @@ def _named(text: str, section: Callable[[str], StoreSection]) -> InStore | None:
 def _promoted(name: str, channel: str, section: Callable[[str], StoreSection]) -> InStore:
     chosen = section(name)
     store = stores.open_store(chosen.url, chosen)
-    found = store.pointer(addresses.channel(name, channel))
+    found = channels.read(store, name, channel)
     if found is None:
         raise UsageError(
             f"the store {store.address} has no channel {name}@{channel}",
-            hint=f"`artifact promote {name}-VERSION --to {channel}` makes it",
+            hint=f"`artifact promote VERSION --to {channel}` makes it",
         )
-    try:
-        pointed = msgspec.json.decode(found[0], type=_Pointed)
-        wanted = addresses.artifact(name, pointed.version)
-    except msgspec.MsgspecError as error:
-        raise ArtifactRejected(f"the channel {name}@{channel} cannot be read: {error}") from error
-    return InStore(store, wanted, pointed.digest, f"{name}@{channel}")
+    wanted = addresses.artifact(name, found.version)
+    return InStore(store, wanted, found.digest, f"{name}@{channel}")
 
 
 @contextmanager

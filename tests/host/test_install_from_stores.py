@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from artifact.manifest import Install
-from artifact.stores import addresses
+from artifact.stores import addresses, channels
+from artifact.stores.channels import Target
+from artifact.stores.directory import DirectoryStore
 from tests.host.machine import NAME, Machine
 
 NOTHING_RUNS = Install(restart="none")
@@ -25,9 +27,8 @@ def put(machine: Machine, version: str, **options: object) -> Path:
 
 
 def promote(machine: Machine, channel: str, version: str, digest: str) -> None:
-    path = machine.directory / "store" / addresses.channel(NAME, channel)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"version": version, "digest": digest, "sequence": 1}))
+    store = DirectoryStore(machine.directory / "store")
+    channels.promote(store, Target(NAME, version, digest), channel)
 
 
 @pytest.fixture
