@@ -17,6 +17,9 @@ from artifact.stores import addresses, channels
 from artifact.stores.contract import Store
 from artifact.transfer import arrival
 
+_LONGEST = 200
+"""No name of an artifact has more characters; the disk says what it thinks of such a path."""
+
 
 @dataclass(frozen=True, slots=True)
 class InStore:
@@ -44,7 +47,7 @@ def find(text: str, section: Callable[[str], StoreSection]) -> Path | InStore:
         located = addresses.locate(text)
         return InStore(stores.open_store(located.store, section("")), located.name)
     path = Path(text)
-    if "/" in text or path.exists():
+    if "/" in text or len(text) > _LONGEST or path.exists():
         return path
     if channel := addresses.split_channel(text):
         return _promoted(*channel, section)
