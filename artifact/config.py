@@ -111,10 +111,28 @@ class MigrationsSection(_Section, frozen=True, kw_only=True):
     """Runs all of it."""
 
 
+class GateSection(_Section, frozen=True, kw_only=True):
+    """One `[store.gates.CHANNEL]`: what must be so before anything is promoted to it"""
+
+    channel: str
+    """The channel that the same digest must be good in."""
+    hours: Annotated[float, msgspec.Meta(description="a number of hours", ge=0, le=8760)] = 0.0
+    """For at least so long."""
+
+
 class StoreSection(_Section, frozen=True, kw_only=True):
     """`[store]`"""
 
     url: str = ""
+    """s3://BUCKET/PREFIX, https://… or the absolute path of a directory."""
+    endpoint: str = ""
+    """URL of an S3 server that is not AWS: MinIO, Ceph, R2, SeaweedFS…"""
+    region: str = ""
+    path_style: bool | Literal["auto"] = "auto"
+    """https://endpoint/bucket instead of https://bucket.endpoint; "auto": with an endpoint."""
+    checksums: Literal["auto", "when_supported", "when_required"] = "auto"
+    """Whether S3 gets CRCs beside the signature; "auto": only AWS, some servers refuse them."""
+    gates: dict[str, GateSection] = {}
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -254,6 +272,9 @@ def _wrongs(config: Config, project: Path) -> Iterator[_Wrong]:
     url = config.store.url
     if url and "://" not in url and not url.startswith("/"):
         yield ("store", "url"), "expected s3://…, https://… or the absolute path of a directory"
+    for name, gate in config.store.gates.items():
+        if not is_name(name) or not is_name(gate.channel) or gate.channel == name:
+            yield ("store", "gates", name), f'expected two channels, got "{gate.channel}"'
 
 
 def _checked(key: schema.Key, value: str, check: Callable[[str], str]) -> Iterator[_Wrong]:

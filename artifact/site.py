@@ -85,6 +85,11 @@ class Site:
         return self.private / "staging"
 
     @property
+    def downloads(self) -> Path:
+        """What was fetched of an artifact, until it is installed."""
+        return self.private / "downloads"
+
+    @property
     def trash(self) -> Path:
         return self.private / "trash"
 

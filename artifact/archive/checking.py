@@ -27,6 +27,7 @@ def verify(artifact: Artifact, tell: steps.Listener = steps.nobody) -> None:
     tocs = artifact.tocs()
     jobs = [(group, toc.component.mtime) for toc in tocs for group in toc.groups]
     total = sum(toc.component.raw for toc in tocs)
+    members = [member for group, _ in jobs for member in group.members]
     done = 0
 
     def check(job: tuple[Group, int]) -> int:
@@ -34,7 +35,11 @@ def verify(artifact: Artifact, tell: steps.Listener = steps.nobody) -> None:
         check_group(artifact, group, mtime, _drain)
         return sum(record.size for record in group.records)
 
-    with naming(artifact.name), parallel.in_order(check, jobs) as checked:
+    with (
+        naming(artifact.name),
+        parallel.in_order(check, jobs) as checked,
+        artifact.expecting(members),
+    ):
         for size in checked:
             done += size
             tell(steps.Progress("verifying", done, total))

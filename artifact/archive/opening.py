@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +19,11 @@ from typing import Protocol
 from artifact import manifest as manifests
 from artifact.archive import format as layout
 from artifact.archive import tar, toc
-from artifact.archive.toc import Toc
+from artifact.archive.toc import Member, Toc
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Component, Manifest
 
-_TAIL_BYTES = 256 * 1024
+TAIL_BYTES = 256 * 1024
 """What is read first: it has the manifest, and mostly the table of contents of the code."""
 _AGAIN = "build it again or fetch it again; it was changed or cut short on its way here"
 
@@ -34,6 +34,13 @@ class Source(Protocol):
     @property
     def size(self) -> int:
         """All of its bytes."""
+
+    def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
+        """Hear which members will be read, in this order, by threads that end with the block.
+
+        A source that fetches does it in advance; leaving the block with an error ends that, and
+        readers that still wait get an error themselves.
+        """
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes, from any thread.
@@ -49,6 +56,10 @@ class FileSource:
 
     descriptor: int
     size: int
+
+    def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
+        """Do nothing: the kernel reads ahead."""
+        return nullcontext()
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes; a disk that cannot read them raises as well."""
@@ -80,8 +91,10 @@ class Artifact:
     """manifest.sig; None when it is not signed."""
     size: int
     """Bytes of the whole file."""
-    _source: Source
+    source: Source
     _tail: bytes = field(repr=False)
+    _tocs: dict[str, Toc] = field(default_factory=dict, repr=False, compare=False)
+    """Those that were read: each is asked for by several steps of an install."""
 
     @property
     def digest(self) -> str:
@@ -98,7 +111,27 @@ class Artifact:
         start = self.size - len(self._tail)
         if offset >= start:
             return self._tail[offset - start : offset - start + length]
-        return self._source.read_range(offset, length)
+        return self.source.read_range(offset, length)
+
+    def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
+        """Tell the source which members will be read in the block, in this order."""
+        start = self.size - len(self._tail)
+        return self.source.expecting([member for member in members if member.offset < start])
+
+    def recall(self, name: str, content: bytes) -> bool:
+        """Take the text of a component's table of contents from elsewhere instead of reading it.
+
+        Args:
+            content: what somebody says was in the member that the manifest names.
+
+        Returns:
+            Whether it is this component's: if not, it will be read as if nothing had been said.
+        """
+        try:
+            self._tocs[name] = toc.decode(content, self.manifest, name)
+        except ArtifactRejected:
+            return False
+        return True
 
     def toc(self, name: str) -> Toc:
         """Read and check the table of contents of a component.
@@ -106,6 +139,11 @@ class Artifact:
         Raises:
             ArtifactRejected: it is not what the manifest says, or breaks a rule.
         """
+        if name not in self._tocs:
+            self._tocs[name] = self._read_toc(name)
+        return self._tocs[name]
+
+    def _read_toc(self, name: str) -> Toc:
         with naming(self.name):
             if name not in {component.name for component in self.manifest.components}:
                 raise ArtifactRejected(f"has no component {name}")
@@ -152,7 +190,7 @@ def from_source(source: Source, name: str) -> Artifact:
     with naming(name):
         if source.size == 0:
             raise ArtifactRejected("is empty")
-        length = min(_TAIL_BYTES, source.size)
+        length = min(TAIL_BYTES, source.size)
         tail = source.read_range(source.size - length, length)
         footer = _footer(source, tail)
         end = footer.offset + footer.length

@@ -185,6 +185,15 @@ def decode(data: bytes, manifest: Manifest, name: str) -> Toc:
     return Toc(component, records, groups)
 
 
+def encode(toc: Toc) -> bytes:
+    """Return the text that was decoded: there is one way to write each line."""
+    lines: list[str] = []
+    for group in toc.groups:
+        lines += map(record_line, group.records)
+        lines += (member_line(one.length, one.raw, one.sha256) for one in group.members)
+    return "".join(lines).encode()
+
+
 def check_unique(tocs: Sequence[Toc]) -> None:
     """Refuse components that share anything but directories.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES = 100
 _GROUPS_A_JOB = 16
+_PIECE_BYTES = 1 << 20
 
 
 def extract(
@@ -29,6 +31,7 @@ def extract(
     *,
     strip: str = "",
     read_only: bool = False,
+    reused: Mapping[str, str] | None = None,
     tell: steps.Listener = steps.nobody,
     threads: int | None = None,
 ) -> None:
@@ -41,6 +44,9 @@ def extract(
         strip: what to take from the front of every path: "virtualenv/" for the environment.
         read_only: 0444 and 0555 instead. `destination` itself stays 0755, for only so its owner
             can rename it to another directory.
+        reused: files that are here already, path in the artifact to path on the disk, whose
+            content and mode the caller has compared: they are linked, and members that hold
+            nothing else are not read.
         threads: as many as this process may use processors when left out.
 
     Raises:
@@ -54,7 +60,7 @@ def extract(
         raise _refused(artifact, destination, error) from error
     try:
         with naming(artifact.name):
-            plan = _plan(tocs, strip, read_only=read_only)
+            plan = _plan(tocs, strip, reused or {}, read_only=read_only)
             with _directories(destination) as directories:
                 _fill(artifact, plan, directories, destination, tell, threads)
         files.sync_filesystem(destination)
@@ -74,6 +80,11 @@ def _refused(artifact: Artifact, destination: Path, error: OSError) -> Refused:
     )
 
 
+def is_needed(group: Group, reused: Mapping[str, str]) -> bool:
+    """Tell whether a group has to be read: where nothing is reused, each is, for its headers."""
+    return not reused or any(record.size and record.path not in reused for record in group.records)
+
+
 class _Plan(NamedTuple):
     """What is to be made, without the prefix."""
 
@@ -86,9 +97,10 @@ class _Plan(NamedTuple):
     groups: tuple[tuple[Group, int], ...]
     """With the time of their files."""
     raw: int
+    reused: Mapping[str, str]
 
 
-def _plan(tocs: Sequence[Toc], strip: str, *, read_only: bool) -> _Plan:
+def _plan(tocs: Sequence[Toc], strip: str, reused: Mapping[str, str], *, read_only: bool) -> _Plan:
     top = strip.rstrip("/")
     records = [record for toc in tocs for record in toc.records if record.path != top]
     outside = [record.path for record in records if not record.path.startswith(strip)]
@@ -101,6 +113,7 @@ def _plan(tocs: Sequence[Toc], strip: str, *, read_only: bool) -> _Plan:
         tuple(record for record in records if record.kind == "link"),
         tuple((group, toc.component.mtime) for toc in tocs for group in toc.groups),
         sum(toc.component.raw for toc in tocs),
+        reused,
     )
 
 
@@ -119,13 +132,15 @@ def _fill(
         plan.groups[first : first + _GROUPS_A_JOB]
         for first in range(0, len(plan.groups), _GROUPS_A_JOB)
     ]
+    needed = [group for group, _ in plan.groups if is_needed(group, plan.reused)]
+    members = [member for group in needed for member in group.members]
     done = 0
 
     def unpack(job: Sequence[tuple[Group, int]]) -> int:
         with _directories(destination) as own:
             return sum(_unpack(artifact, plan, group, mtime, own) for group, mtime in job)
 
-    with parallel.in_order(unpack, jobs, threads) as unpacked:
+    with parallel.in_order(unpack, jobs, threads) as unpacked, artifact.expecting(members):
         for size in unpacked:
             done += size
             tell(steps.Progress("unpacking", done, plan.raw))
@@ -143,6 +158,9 @@ def _unpack(
 ) -> int:
     def create(record: Record, pieces: Pieces) -> None:
         parent, name = directories.above(record.path[plan.strip :])
+        here = plan.reused.get(record.path)
+        if here is not None and _linked(here, name, parent):
+            return
         mode = record.mode & ~plan.read_only
         descriptor = os.open(name, _NEW_FILE, mode, dir_fd=parent)
         try:
@@ -153,8 +171,31 @@ def _unpack(
         finally:
             os.close(descriptor)
 
-    check_group(artifact, group, mtime, create)
+    if is_needed(group, plan.reused):
+        check_group(artifact, group, mtime, create)
+    else:
+        for record in group.records:
+            if record.kind == "file":
+                here = plan.reused.get(record.path)
+                create(record, _content(here) if here is not None else ())
     return sum(record.size for record in group.records)
+
+
+def _linked(here: str, name: str, parent: int) -> bool:
+    """Make a hard link; tell whether the file system, its owner and its count allow that."""
+    try:
+        os.link(here, name, dst_dir_fd=parent, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in {errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP}:
+            return False
+        raise
+    return True
+
+
+def _content(path: str) -> Iterator[bytes]:
+    with open(path, "rb") as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            yield piece
 
 
 def _write(descriptor: int, piece: bytes | memoryview) -> None:

@@ -218,7 +218,8 @@ class _Building:
         )
         self.held.enter_context(environment.in_use(made, there.places))
         self.built.environment = made
-        return f"{made.key[:12]} " + ("reused" if made.reused else "compiled")
+        how = "reused" if made.reused else "from the store" if made.fetched else "compiled"
+        return f"{made.key[:12]} {how}"
 
     def _pack(self, produced: AssetTree) -> str:
         there = self.observed

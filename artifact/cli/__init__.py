@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Check every byte of an artifact."),
     "diff": ("diff", "Show what changed between two artifacts."),
     "cache": ("cache", "List, explain, check and prune the environments on this machine."),
+    "push": ("push", "Put an artifact into the store, unless it is there."),
+    "pull": ("pull", "Fetch a whole artifact from the store, verify it and print its path."),
+    "ls": ("ls", "List the artifacts and channels of an application in the store."),
+    "promote": ("promote", "Point a channel at a version in the store, by its digest."),
     "setup": (
         "setup",
         "Prepare this server for an artifact's site: user, directories, supervisor, nginx.",

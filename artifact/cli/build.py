@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from artifact import steps
-from artifact.cli import terminal
+from artifact.cli import push as pushing
+from artifact.cli import store, terminal
 
 if TYPE_CHECKING:
     from artifact.build.environments.environment import Found
@@ -59,9 +60,10 @@ _PATH = click.Path(path_type=Path)
     help="Of compression, 1 (fast) to 12 (small).",
 )
 @click.option("--sign", "signing_key", type=_PATH, help="Sign with this SSH key (ssh-keygen -Y).")
+@click.option("--push", is_flag=True, help="Also put it into the store of [store].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, not the path.")
 @terminal.talking
-def command(*, plan: bool, as_json: bool, tell: steps.Listener, **options: Any) -> None:
+def command(*, plan: bool, push: bool, as_json: bool, tell: steps.Listener, **options: Any) -> None:
     """Build the artifact of this checkout and print its path.
 
     Compiles the environment where it will be in production, or reuses it when nothing that
@@ -76,6 +78,8 @@ def command(*, plan: bool, as_json: bool, tell: steps.Listener, **options: Any) 
     if plan:
         _show_plan(*pipeline.foresee(request, tell), as_json=as_json)
         return
+    if push:
+        store.opened(request.name)  # a wrong [store] is said before anything is built
     began = time.monotonic()
     timed = list[steps.Ended]()
 
@@ -87,8 +91,12 @@ def command(*, plan: bool, as_json: bool, tell: steps.Listener, **options: Any) 
     seconds = time.monotonic() - began
     for line in _summary(built, seconds):
         tell(steps.Said(line))
+    pushed = {}
+    if push:
+        assert built.path is not None
+        pushed = {"pushed": pushing.document(pushing.publish(built.path, tell))}
     if as_json:
-        terminal.document("build", _document(built, seconds, timed))
+        terminal.document("build", _document(built, seconds, timed) | pushed)
     else:
         terminal.data(str(built.path))
 
@@ -107,7 +115,8 @@ def _summary(built: Built, seconds: float) -> list[str]:
         for packed in built.packed
     ]
     reasons = "; ".join(built.environment.reasons)
-    why = f"compiled: {reasons}" if reasons else "reused"
+    how = "from the store" if built.environment.fetched else "compiled"
+    why = f"{how}: {reasons}" if reasons else "reused"
     size = terminal.size(built.path.stat().st_size)
     return [
         *terminal.table(rows),
@@ -128,6 +137,7 @@ def _document(built: Built, seconds: float, timed: list[steps.Ended]) -> dict[st
             "key": built.environment.key,
             "path": str(built.environment.path),
             "reused": built.environment.reused,
+            "fetched": built.environment.fetched,
             "reasons": list(built.environment.reasons),
         },
         "components": [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,18 +17,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("reference", metavar="REF")
 @click.option("--files", is_flag=True, help="List the files: mode, size, component, path.")
 @click.option("--packages", is_flag=True, help="List the packages, as in a requirements file.")
 @click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document.")
-def command(file: Path, files: bool, packages: bool, as_json: bool) -> None:  # noqa: FBT001 - click
+def command(reference: str, files: bool, packages: bool, as_json: bool) -> None:  # noqa: FBT001 - click
     """Show what an artifact says of itself, from its tail alone.
 
-    What it says is not proof: `artifact verify` checks it.
+    REF is a file, a URL, a name in the store (accounting-1337.tgz) or what a channel points to
+    (accounting@production). What it says is not proof: `artifact verify` checks it.
     """
-    from artifact.archive import reader
+    from artifact.cli import store
+    from artifact.transfer import references
 
-    with reader.open_artifact(file) as artifact:
+    with references.opened(references.find(reference, store.section)) as artifact:
         records = list(_records(artifact)) if files else []
         if as_json:
             terminal.document("inspect", _document(artifact, records, files=files))

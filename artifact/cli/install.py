@@ -26,7 +26,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("reference", metavar="REF")
 @click.option("--site", default="", metavar="DIR", help="The site; the artifact's own if left out.")
 @click.option("--digest", default="", metavar="sha256:…", help="Install this content, or nothing.")
 @click.option(
@@ -45,7 +45,7 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
 @terminal.talking
 def command(
     *,
-    file: Path,
+    reference: str,
     site: str,
     digest: str,
     wait: float,
@@ -57,11 +57,16 @@ def command(
 ) -> None:
     """Install an artifact into its site and switch to it.
 
+    REF is a file, an s3:// or https:// URL, a name in the configured store (accounting-1337.tgz),
+    or what a channel points to (accounting@production). From a store only what the site has not
+    yet is fetched.
+
     The site's directories are made where they are missing. Until the switch nothing that serves
     changes; when the new release fails, the old one is live again.
     """
     from artifact import variables
-    from artifact.host import install
+    from artifact.host import install, store
+    from artifact.transfer import references
 
     wishes = install.Wishes(
         command=own_path(),
@@ -71,17 +76,18 @@ def command(
         probation=probation,
         allow_downgrade=allow_downgrade,
     )
+    source = references.find(reference, lambda name: store.section(name, wishes.root))
     if plan_only:
-        _show_plan(*install.plan(file, wishes), as_json=as_json)
+        _show_plan(*install.plan(source, wishes), as_json=as_json)
         return
-    outcome = install.install(file, wishes, tell)
+    outcome = install.install(source, wishes, tell)
     if as_json:
         terminal.document("install", _document(outcome))
         return
-    reference = outcome.facts.manifest.reference
-    root = outcome.facts.site.root
+    facts = outcome.facts
     said = "is live in" if outcome.steps else "is already live in"
-    tell(steps.Said(f"{reference} {said} {root} ({outcome.facts.artifact.digest})"))
+    installed = f"{facts.manifest.reference} {said} {facts.site.root}"
+    tell(steps.Said(f"{installed} ({facts.artifact.digest})"))
 
 
 def _show_plan(outcome: Outcome, problems: list[Problem], *, as_json: bool) -> None:
@@ -114,6 +120,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "release": facts.manifest.version,
         "digest": facts.artifact.digest,
         "previous": facts.live,
+        "fetch": sum(facts.fetch.values()),
         "already_live": not outcome.steps,
         "steps": [{"name": step.name, "summary": step.summary} for step in outcome.steps],
     }

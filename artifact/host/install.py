@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import files, steps
-from artifact.archive import reader
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
 from artifact.host import (
@@ -16,6 +15,7 @@ from artifact.host import (
     bundle,
     check,
     freeze,
+    incoming,
     migrate,
     observe,
     preflight,
@@ -29,8 +29,11 @@ from artifact.host import (
 from artifact.host.activate import Switch
 from artifact.host.observe import Facts
 from artifact.journal import Journal
+from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
+from artifact.transfer import references
+from artifact.transfer.references import InStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,14 @@ class Outcome:
     """Empty where it is live already."""
 
 
-def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
+def plan(source: Path | InStore, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
     """Say what an install would do, and what stands in its way; changes nothing.
 
     Raises:
         ArtifactRejected: the file is not an artifact for this machine.
         Refused: it is for another site, or its version is taken.
     """
-    with reader.open_artifact(path) as artifact:
+    with references.opened(source) as artifact:
         facts = observe.observe(artifact, _identify(artifact, wishes))
         if facts.already_live and not status.look(facts.site).problems:
             return Outcome(facts, ()), []
@@ -81,8 +84,8 @@ def plan(path: Path, wishes: Wishes) -> tuple[Outcome, list[preflight.Problem]]:
         return Outcome(facts, planned), problems
 
 
-def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
-    """Install an artifact and make it live.
+def install(source: Path | InStore, wishes: Wishes, tell: steps.Listener) -> Outcome:
+    """Install an artifact and make it live; of one in a store, fetch what the site has not.
 
     Raises:
         ArtifactRejected: the file is not an artifact for this machine; nothing changed.
@@ -91,7 +94,7 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
         ReleaseFailed: the new release failed, and the old one is live again.
         RollbackFailed: going back failed as well.
     """
-    with reader.open_artifact(path) as artifact:
+    with references.opened(source, keep=_downloads) as artifact:
         site = _identify(artifact, wishes)
         _make_private(site)
         doing = f"installing {artifact.manifest.reference}"
@@ -103,6 +106,10 @@ def install(path: Path, wishes: Wishes, tell: steps.Listener) -> Outcome:
                 return Outcome(facts, ())
             _policies(facts, wishes)
             return _run(facts, wishes, lock, tell)
+
+
+def _downloads(manifest: Manifest) -> Path:
+    return Site(Path(manifest.root)).downloads
 
 
 def _identify(artifact: Artifact, wishes: Wishes) -> Site:
@@ -182,13 +189,12 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
             files.point(site.default_environment, "../releases/current/virtualenv")
 
     def unpack_environment() -> str:
-        unpack.unpack_environment(artifact, site, tell)
-        return _size(manifest.component(unpack.ENVIRONMENT).raw)
+        return unpack.unpack_environment(artifact, site, tell)
 
     def unpack_release() -> str:
-        unpack.unpack_release(artifact, site, facts.install.shared, tell)
+        note = unpack.unpack_release(artifact, site, facts.install.shared, tell)
         _said(record).release(manifest.version, "staged", digest=artifact.digest)
-        return _size(sum(manifest.component(name).raw for name in unpack.of_release(artifact)))
+        return note
 
     def remove_release() -> None:
         unpack.remove(site, release)
@@ -199,7 +205,8 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
     if facts.environment is None:
         yield Step(
             "unpack-environment",
-            f"unpack the environment {environment}",
+            f"unpack the environment {environment}"
+            + incoming.announced(artifact, facts.fetch, (unpack.ENVIRONMENT,)),
             unpack_environment,
             lambda: unpack.remove(site, environment),
         )
@@ -208,7 +215,8 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
     if facts.release != "":
         yield Step(
             "unpack-release",
-            f"unpack {manifest.reference} to {release}",
+            f"unpack {manifest.reference} to {release}"
+            + incoming.announced(artifact, facts.fetch, unpack.of_release(artifact)),
             unpack_release,
             remove_release,
         )
@@ -291,7 +299,3 @@ def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
 def _said(record: Journal | None) -> Journal:
     assert record is not None, "a plan for reading was run"
     return record
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import journal
 from artifact.archive.reader import Artifact
 from artifact.errors import ArtifactRejected, Refused, UsageError
-from artifact.host import releases, unpack
+from artifact.host import incoming, releases, unpack
 from artifact.host import settings as site_settings
 from artifact.host.settings import Settings
 from artifact.manifest import Install, Manifest
@@ -35,6 +36,8 @@ class Facts:
     """None: not here. "": here and the same. Else how it differs."""
     release: str | None
     """Likewise."""
+    fetch: Mapping[str, int]
+    """Bytes of each component to be unpacked that have to be fetched; of none from a file."""
 
     @property
     def manifest(self) -> Manifest:
@@ -135,6 +138,11 @@ def observe(artifact: Artifact, site: Site) -> Facts:
     install = settings.merged(artifact.manifest.install)
     live = releases.live_version(site)
     states = journal.release_states(site.journal)
+    incoming.recall(artifact, site)
+    environment = unpack.environment_fault(artifact, site)
+    release = unpack.release_fault(artifact, site, install.shared)
+    names = [unpack.ENVIRONMENT] if environment is None else []
+    names += unpack.of_release(artifact) if release != "" else ()
     return Facts(
         artifact=artifact,
         site=site,
@@ -144,8 +152,9 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         live_digest=releases.digest_of(site, live) if live else "",
         live_sequence=_sequence(site, live),
         live_state=states[live].state if live in states else "",
-        environment=unpack.environment_fault(artifact, site),
-        release=unpack.release_fault(artifact, site, install.shared),
+        environment=environment,
+        release=release,
+        fetch=incoming.to_fetch(artifact, site, names),
     )
 
 

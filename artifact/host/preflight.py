@@ -85,13 +85,17 @@ def _space(facts: Facts) -> Iterator[Problem]:
     components = [facts.manifest.component(name) for name in names]
     if not components:
         return
-    yield from room(facts.site, components)
+    yield from room(facts.site, components, fetched=sum(facts.fetch.values()))
 
 
-def room(site: Site, components: Sequence[Component]) -> Iterator[Problem]:
-    """Find whether there is too little disk, or too few inodes, to unpack these components."""
+def room(site: Site, components: Sequence[Component], fetched: int = 0) -> Iterator[Problem]:
+    """Find whether there is too little disk, or too few inodes, to unpack these components.
+
+    Args:
+        fetched: bytes that lie beside them until they are unpacked.
+    """
     entries = sum(component.entries for component in components)
-    wanted = sum(component.raw for component in components) + entries * _BLOCK // 2
+    wanted = sum(component.raw for component in components) + entries * _BLOCK // 2 + fetched
     disk = os.statvfs(_existing(site.private))
     free = disk.f_bavail * disk.f_frsize
     if free < wanted + _SPARE_BYTES:

@@ -44,6 +44,8 @@ class Settings(_Section, frozen=True, kw_only=True):
     """Who the processes run as when supervisor starts them as root."""
     supervisor: SupervisorSection = SupervisorSection()
     install: InstallSection = InstallSection()
+    store: dict[str, Any] = {}
+    """Where `artifact install NAME` and `NAME@CHANNEL` find artifacts; `host.store` reads it."""
 
     def merged(self, install: Install) -> Install:
         """Return the manifest's settings with this server's own on top."""

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from artifact import files, steps
-from artifact.archive import reader
-from artifact.archive.opening import toc_content
+from artifact.archive import reader, toc
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
-from artifact.host import launch, links, tree
+from artifact.host import incoming, launch, links, tree
 from artifact.site import Site
 
 ENVIRONMENT = "venv"
@@ -41,25 +40,36 @@ def of_release(artifact: Artifact) -> tuple[str, ...]:
     return tuple(c.name for c in artifact.manifest.components if c.name in OF_RELEASE)
 
 
-def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> None:
-    """Unpack the environment and give it its final name, read-only."""
+def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> str:
+    """Unpack the environment and give it its final name, read-only; return what it took."""
+    coming = incoming.look(artifact, site, (ENVIRONMENT,), tell)
     staged = _fresh(site, ENVIRONMENT)
-    reader.extract(artifact, (ENVIRONMENT,), staged, strip="virtualenv/", read_only=True, tell=tell)
+    reader.extract(
+        artifact,
+        (ENVIRONMENT,),
+        staged,
+        strip="virtualenv/",
+        read_only=True,
+        reused=coming.reused,
+        tell=coming.tell,
+    )
     _publish(staged, site.environment(artifact.manifest.environment.key))
+    return coming.note
 
 
 def unpack_release(
     artifact: Artifact, site: Site, shared: tuple[str, ...], tell: steps.Listener
-) -> None:
-    """Unpack code and assets, add the links and the manifest, and give it its final name."""
+) -> str:
+    """Unpack code and assets, add links and manifest, give it its final name; return the cost."""
+    names = of_release(artifact)
+    coming = incoming.look(artifact, site, names, tell)
     staged = _fresh(site, "release")
-    reader.extract(artifact, of_release(artifact), staged, tell=tell)
+    reader.extract(artifact, names, staged, reused=coming.reused, tell=coming.tell)
     private = staged / ".artifact"
     private.mkdir(mode=0o755)
     files.write(private / "manifest.json", artifact.content)
     for component in artifact.manifest.components:
-        content = toc_content(artifact.read(component.toc.offset, component.toc.length), component)
-        files.write(private / f"{component.name}.toc", content)
+        files.write(private / f"{component.name}.toc", toc.encode(artifact.toc(component.name)))
     user = launch.user_of(site)
     key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
     replaced = links.link(site, staged, key, shared, owner)
@@ -70,6 +80,7 @@ def unpack_release(
     # What is there is not what it should be, and not live: preflight made sure.
     remove(site, final)
     _publish(staged, final)
+    return coming.note
 
 
 def remove(site: Site, path: Path) -> None:

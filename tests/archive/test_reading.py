@@ -9,13 +9,14 @@ import random
 import re
 import struct
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from artifact.archive import reader
+from artifact.archive import reader, toc
 from artifact.errors import ArtifactRejected, UsageError
 from tests.archive import samples
 from tests.archive.crafting import (
@@ -587,6 +588,9 @@ def test_the_manifest_is_read_from_the_tail_alone(tmp_path: Path) -> None:
 
     class Watched:
         size = path.stat().st_size
+
+        def expecting(self, members: Sequence[toc.Member]) -> AbstractContextManager[None]:
+            raise AssertionError("nothing but the tail is read")
 
         def read_range(self, offset: int, length: int) -> bytes:
             asked.append((offset, length))

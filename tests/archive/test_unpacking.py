@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import resource
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from artifact import steps
 from artifact.archive import format as layout
-from artifact.archive import reader, writer
+from artifact.archive import opening, reader, toc, writer
 from artifact.errors import ArtifactRejected, Refused
 from tests.archive import samples
 from tests.archive.test_packing import no_file_larger_than
@@ -213,3 +214,52 @@ def test_damage_found_late_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ArtifactRejected, match=r"a.tgz: it is damaged at byte"):
         _extract(path, ["code"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_here_already_is_linked_and_its_members_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "accounting-1337.tgz"
+    noise = random.Random(5).randbytes
+    contents = {f"{i}/noise": noise(200_000) for i in range(6)} | {"0/empty": b""}
+    samples.build(path, code=contents)
+    here = tmp_path / "here"
+    here.write_bytes(contents["1/noise"])
+    with reader.open_artifact(path) as opened:
+        group = next(
+            one
+            for one in opened.toc("code").groups
+            if "1/noise" in {record.path for record in one.records}
+        )
+    damaged = bytearray(path.read_bytes())
+    damaged[group.members[0].offset + 100] ^= 1
+    path.write_bytes(damaged)
+
+    _extract(path, ["code"], tmp_path / "out", reused={"1/noise": str(here)})
+
+    assert (tmp_path / "out" / "1/noise").samefile(here)
+    assert (tmp_path / "out" / "0/empty").stat().st_size == 0
+    assert (tmp_path / "out" / "5/noise").read_bytes() == contents["5/noise"]
+
+
+def test_what_cannot_be_linked_is_copied(tmp_path: Path) -> None:
+    path = tmp_path / "accounting-1337.tgz"
+    samples.build(path, code={"large": bytes(3000)})
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as elsewhere:
+        elsewhere.write(bytes(3000))
+        elsewhere.flush()
+        _extract(path, ["code"], tmp_path / "out", reused={"large": elsewhere.name})
+        if os.stat(elsewhere.name).st_dev != tmp_path.stat().st_dev:
+            assert not (tmp_path / "out" / "large").samefile(elsewhere.name)
+    assert (tmp_path / "out" / "large").read_bytes() == bytes(3000)
+
+
+def test_contents_are_written_as_they_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "accounting-1337.tgz"
+    samples.build(path, code=samples.awkward())
+    with reader.open_artifact(path) as opened:
+        for name in ("venv", "code"):
+            component = opened.manifest.component(name)
+            member = opened.read(component.toc.offset, component.toc.length)
+            text = opening.toc_content(member, component)
+            assert toc.encode(opened.toc(name)) == text
+            assert opened.recall(name, text)
+            assert not opened.recall(name, text.replace(b"\t0644\t", b"\t0755\t"))

@@ -18,7 +18,7 @@ from artifact.build.environments.interpreter import Interpreter
 from artifact.build.locking import lock, tools
 from artifact.build.locking.lock import Lock
 from artifact.build.places import Places
-from artifact.config import Config, RequirementsSection
+from artifact.config import Config, RequirementsSection, StoreSection
 
 
 @dataclass(slots=True)
@@ -29,6 +29,7 @@ class Bench:
     interpreter: Interpreter
     name: str = "accounting"
     section: RequirementsSection = field(default_factory=RequirementsSection)
+    store: StoreSection = field(default_factory=StoreSection)
     events: list[steps.Event] = field(default_factory=list)
     also: steps.Listener = steps.nobody
     """Hears every event, too."""
@@ -87,7 +88,8 @@ class Bench:
 
     @property
     def config(self) -> Config:
-        return Config(name=self.name, root=self.places.root, requirements=self.section)
+        root = self.places.root
+        return Config(name=self.name, root=root, requirements=self.section, store=self.store)
 
     def ensure(self, **options: Any) -> Environment:
         """Make or reuse the environment of the lock."""

@@ -107,7 +107,7 @@ def _make(job: Job, tell: Listener) -> Marker:
     site_packages = sorted(job.root.glob("lib*/*/site-packages"))
     packages = consistency.installed(site_packages)
     _refuse(job, findings, consistency.problems(packages, job.interpreter.markers))
-    _try(job)
+    try_out(job)
     _warn(findings, tell)
     made = Marker(
         key=job.key,
@@ -190,8 +190,13 @@ def _refuse(job: Job, findings: Findings, problems: Sequence[str]) -> None:
         )
 
 
-def _try(job: Job) -> None:
-    """Run the environment's Python as the application will be run."""
+def try_out(job: Job) -> None:
+    """Run the environment's Python as the application will be run.
+
+    Raises:
+        BuildFailed: it belongs to another environment than its own.
+        ChildFailed: it does not run.
+    """
     argv = [str(job.root / "bin" / "python"), "-I", "-c", _CHECK]
     said = process.run(argv, capture=True, timeout=_SECONDS)
     expected = [str(job.root), job.interpreter.base_prefix]

@@ -49,6 +49,8 @@ class Environment:
     migrations: dict[str, tuple[str, ...]]
     """Application label to migrations, of the installed packages."""
     reused: bool
+    fetched: bool = False
+    """It comes from the store: another runner compiled it."""
     reasons: tuple[str, ...] = ()
     """Why none was reused."""
 
@@ -141,14 +143,16 @@ def ensure(
         if found.reusable:
             return _reused(found, config.name, places)
         _spare_releases(found, places)
-        for reason in found.reasons:
-            tell(Said(f"the environment is compiled: {reason}"))
-        made = compilation.make(job, tell)
+        taken = _from_store(job, config, tell)
+        if taken is None:
+            for reason in found.reasons:
+                tell(Said(f"the environment is compiled: {reason}"))
+        made = taken or compilation.make(job, tell)
     why = Why(
         name=config.name, key=identity, compared=compared, reasons=found.reasons, when=time.time()
     )
     _note(why, places)
-    return _environment(made, places, found.reasons)
+    return _environment(made, places, found.reasons, fetched=taken is not None)
 
 
 def _found(
@@ -196,7 +200,18 @@ def _reused(found: Found, name: str, places: Places) -> Environment:
     return _environment(found.state.marker, places, ())
 
 
-def _environment(made: Marker, places: Places, reasons: tuple[str, ...]) -> Environment:
+def _from_store(job: Job, config: Config, tell: Listener) -> Marker | None:
+    """Take the environment that another runner compiled, where a store is configured."""
+    if not config.store.url:
+        return None
+    from artifact.build.environments import shared
+
+    return shared.take(job, config.name, config.store, tell)
+
+
+def _environment(
+    made: Marker, places: Places, reasons: tuple[str, ...], *, fetched: bool = False
+) -> Environment:
     return Environment(
         path=places.environment(made.key),
         key=made.key,
@@ -205,6 +220,7 @@ def _environment(made: Marker, places: Places, reasons: tuple[str, ...]) -> Envi
         python=made.python,
         migrations=made.migrations,
         reused=not reasons,
+        fetched=fetched,
         reasons=reasons,
     )
 

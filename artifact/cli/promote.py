@@ -1,0 +1,110 @@
+"""`artifact promote`"""
+
+from __future__ import annotations
+
+import click
+
+from artifact import steps
+from artifact.cli import store, terminal
+from artifact.errors import ArtifactRejected, UsageError
+
+
+@click.command()
+@click.argument("version")
+@click.option("--to", "channel", required=True, metavar="CHANNEL", help="Such as production.")
+@click.option("--reason", default="", help="Why; kept in the channel's history.")
+@click.option("--good", is_flag=True, help="Say that it proved good there, for the gates.")
+@click.option("--digest", default="", metavar="sha256:…", help="Promote this content, or nothing.")
+@click.option("--name", default="", help="Of the application; that of the checkout if left out.")
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@terminal.talking
+def command(
+    *,
+    version: str,
+    channel: str,
+    reason: str,
+    good: bool,
+    digest: str,
+    name: str,
+    plan_only: bool,
+    as_json: bool,
+    tell: steps.Listener,
+) -> None:
+    """Point a channel at a version in the store, by its digest.
+
+    VERSION may be NAME-VERSION. A gate in [store.gates] demands that the same digest has been good
+    in another channel for a while.
+    """
+    from artifact.stores import addresses, channels
+    from artifact.transfer import arrival
+
+    opened, wanted = _meant(name, version)
+    addresses.channel(opened.name, channel)  # its name is checked before anything is asked
+    with arrival.opened(opened.store, addresses.artifact(opened.name, wanted)) as artifact:
+        target = channels.Target(opened.name, wanted, artifact.digest)
+        if artifact.manifest.reference != f"{opened.name}-{wanted}":
+            raise ArtifactRejected(
+                f"what the store calls {opened.name}-{wanted} is {artifact.manifest.reference}",
+                hint="find out who put it there, and delete it",
+            )
+    if digest and digest != target.digest:
+        raise ArtifactRejected(
+            f"{opened.name}-{wanted} in {opened.store.address} is {target.digest}, not {digest}",
+            hint="this is another artifact than the one you mean",
+        )
+    before = channels.read(opened.store, opened.name, channel)
+    if not good:
+        gate = opened.section.gates.get(channel)
+        channels.check_gate(opened.store, target, channel, gate)
+    at = f"{opened.name}@{channel}"
+    was = before.version if before else "nothing"
+    if plan_only:
+        summary = f"mark {wanted} good in {at}" if good else f"point {at} at {wanted} (was {was})"
+        if as_json:
+            terminal.document("promote", {"plan": True, "channel": channel, "summary": summary})
+        else:
+            terminal.data(summary)
+        return
+    if good:
+        after = channels.mark_good(opened.store, target, channel)
+    else:
+        after = channels.promote(opened.store, target, channel, reason=reason)
+    if as_json:
+        terminal.document(
+            "promote",
+            {
+                "name": opened.name,
+                "channel": channel,
+                "release": after.version,
+                "digest": after.digest,
+                "change": after.sequence,
+                "good_at": after.good_at,
+                "previous": was if before else None,
+            },
+        )
+        return
+    said = f"{at} is {after.version} (was {was})"
+    if good:
+        said = f"{after.version} is good in {at} since {after.good_at}"
+    elif before is not None and before.digest == after.digest:
+        said = f"{at} is {after.version} already"
+    tell(steps.Said(f"{said}: {after.digest}"))
+
+
+def _meant(name: str, version: str) -> tuple[store.Opened, str]:
+    """Return the store and the version; "accounting-1337" names the application as well."""
+    from artifact.manifest import is_version
+    from artifact.stores import addresses
+
+    try:
+        opened = store.opened(name)
+    except UsageError:
+        meanings = addresses.references(version)
+        if name or not meanings:
+            raise
+        opened = store.opened(meanings[0][0])
+    bare = version.removesuffix(addresses.SUFFIX).removeprefix(f"{opened.name}-")
+    if not is_version(bare):
+        raise UsageError(f"{version!r} cannot be a version", hint="`artifact ls` lists them")
+    return opened, bare

@@ -1,0 +1,76 @@
+"""Which store a command means, and of which application: the checkout's, or the server's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artifact import variables
+from artifact.errors import UsageError
+
+if TYPE_CHECKING:
+    from artifact.config import StoreSection
+    from artifact.stores.contract import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store and the application a command is about."""
+
+    store: Store
+    name: str
+    section: StoreSection
+
+
+def section(name: str) -> StoreSection:
+    """Return how to reach the store of an application; of the one here when the name is empty.
+
+    In a checkout its `[store]` counts, elsewhere that of the site's `site.toml`; the variables
+    `ARTIFACT_STORE_…` override both.
+
+    Raises:
+        ConfigurationError: a setting or a variable is wrong; names it.
+    """
+    from artifact import config
+    from artifact.host import store
+
+    here = Path.cwd()
+    if (here / config.FILE).is_file() or config.in_pyproject(here) is not None:
+        found = config.load(here)
+        if name in {"", found.name}:
+            return found.store
+    return store.section(name)
+
+
+def opened(name: str) -> Opened:
+    """Open the configured store.
+
+    Args:
+        name: the application's; found from the checkout or `ARTIFACT_NAME` when empty.
+
+    Raises:
+        UsageError: nobody says which application is meant.
+    """
+    from artifact import stores
+    from artifact.manifest import is_name
+
+    chosen = name or variables.get("ARTIFACT_NAME") or _name_here()
+    if not is_name(chosen):
+        raise UsageError(
+            f"{chosen!r} cannot be an application's name"
+            if chosen
+            else "which application is meant?",
+            hint="name it, set ARTIFACT_NAME, or run this in its checkout",
+        )
+    found = section(chosen)
+    return Opened(stores.open_store(found.url, found), chosen, found)
+
+
+def _name_here() -> str:
+    from artifact import config
+
+    here = Path.cwd()
+    if (here / config.FILE).is_file() or config.in_pyproject(here) is not None:
+        return config.load(here).name
+    return ""

@@ -1,0 +1,45 @@
+"""Which store a server takes artifacts from: `[store]` of its `site.toml`, or the variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from artifact import overrides, schema, variables
+from artifact.config import StoreSection
+from artifact.errors import ConfigurationError
+from artifact.host import find, settings
+from artifact.site import Site
+
+
+class _Document(msgspec.Struct, frozen=True):
+    store: StoreSection = StoreSection()
+
+
+def section(name: str, root: str = "") -> StoreSection:
+    """Return how to reach the store: `ARTIFACT_STORE_URL` and its like over the site's settings.
+
+    Args:
+        name: the application's; empty where only the variables count.
+        root: its site; `/srv/NAME` when empty.
+
+    Raises:
+        ConfigurationError: a setting or a variable is wrong; names it.
+    """
+    document: dict[str, Any] = {}
+    origin = ""
+    if name:
+        site = Site(Path(root) if root else find.SITES / name)
+        document, origin = {"store": settings.load(site).store}, f"{site.settings}: "
+    laid = overrides.lay_over(document, _Document, variables.everything())
+    fitting = schema.fit(laid.document, _Document)
+    lines = [f"{variable}: {text}" for variable, text in laid.problems]
+    for problem in fitting.problems:
+        place = laid.origins.get(problem.key, origin + schema.dotted(problem.key))
+        lines.append(f"{place}: {problem.text}")
+    if lines:
+        raise ConfigurationError("\n".join(lines))
+    assert isinstance(fitting.value, _Document)
+    return fitting.value.store

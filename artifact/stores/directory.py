@@ -1,0 +1,260 @@
+"""A store that is a directory: a disk, a mounted share."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import files, steps
+from artifact.errors import Refused
+from artifact.stores import addresses
+from artifact.stores.contract import (
+    LARGEST_CHUNK,
+    AccessDenied,
+    Found,
+    Like,
+    ObjectChanged,
+    ObjectMissing,
+    Ranged,
+    StoreMissing,
+    StoreUnreachable,
+)
+
+_ABANDONED_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryStore:
+    """Objects are files below `root`; names that begin with a dot are not objects."""
+
+    root: Path
+
+    @property
+    def address(self) -> str:
+        """The directory's path."""
+        return str(self.root)
+
+    def stat(self, name: str) -> Found | None:
+        """See `Store`."""
+        with self._speaking(name):
+            try:
+                return _found(os.stat(self._path(name)))
+            except (FileNotFoundError, NotADirectoryError):
+                self._demand_root()
+                return None
+
+    def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
+        """See `Store`."""
+        with self._speaking(name):
+            descriptor = self._open(name)
+            found = _found(os.fstat(descriptor))
+        if etag and found.etag != etag:
+            os.close(descriptor)
+            raise self._changed(name)
+        start = min(start, found.size)
+        length = min(length, found.size - start)
+        stream = os.fdopen(descriptor, "rb", buffering=0)  # closes itself when forgotten
+        chunks = self._chunks(name, stream.fileno(), start, length, found)
+        return Ranged(start, length, found.size, found.etag, chunks, stream.close)
+
+    def tail(self, name: str, length: int) -> Ranged:
+        """See `Store`."""
+        found = self.stat(name)
+        if found is None:
+            raise self._missing(name)
+        start = max(0, found.size - length)
+        return self.read(name, start, found.size - start, etag=found.etag)
+
+    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
+        """See `Store`."""
+        answer = self.tail(name, length)
+        return answer.content(), Found(answer.total, answer.etag)
+
+    def put_if_absent(
+        self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None
+    ) -> bool:
+        """See `Store`; the kernel copies, so `like` would save nothing."""
+        with self._speaking(name):
+            self._demand_root()
+            path = self._path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path.parent)
+            if path.exists():
+                return False
+            beside = path.with_name(f".{path.name}.{_unique()}.new")
+            try:
+                _copy(source, beside, tell)
+                # link(2) fails where a name is taken: rename(2) would replace it.
+                os.link(beside, path)
+                files.sync_directory(path.parent)
+            except FileExistsError:
+                return False
+            finally:
+                # A kill before this leaves a dot file, which `_sweep` removes after a day.
+                beside.unlink(missing_ok=True)
+            return True
+
+    def names(self, prefix: str) -> Iterator[tuple[str, Found]]:
+        """See `Store`."""
+        with self._speaking(prefix):
+            self._demand_root()
+            found = sorted(_walk(self.root, prefix))
+        yield from found
+
+    def delete(self, name: str) -> None:
+        """See `Store`."""
+        with self._speaking(name):
+            self._demand_root()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self._path(name).unlink()
+
+    def pointer(self, name: str) -> tuple[bytes, str] | None:
+        """See `Store`."""
+        with self._speaking(name):
+            try:
+                content = self._path(name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                self._demand_root()
+                return None
+            return content, hashlib.sha256(content).hexdigest()
+
+    def swap(self, name: str, content: bytes, expected: str | None) -> bool:
+        """See `Store`."""
+        path = self._path(name)
+        with self._speaking(name):
+            self._demand_root()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(path.with_name(f".{path.name}.lock")):
+                there = self.pointer(name)
+                if (there[1] if there else None) != expected:
+                    return False
+                files.write(path, content)
+                return True
+
+    def _path(self, name: str) -> Path:
+        return self.root / addresses.checked(name)
+
+    def _open(self, name: str) -> int:
+        try:
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._demand_root()
+            raise self._missing(name) from error
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise self._missing(name)
+
+    def _chunks(
+        self, name: str, descriptor: int, start: int, length: int, found: Found
+    ) -> Iterator[bytes]:
+        while length:
+            with self._speaking(name):
+                data = os.pread(descriptor, min(length, LARGEST_CHUNK), start)
+                # What somebody writes into the file while we read it shows in its times.
+                if not data or _found(os.fstat(descriptor)) != found:
+                    raise self._changed(name)
+            start += len(data)
+            length -= len(data)
+            yield data
+
+    def _demand_root(self) -> None:
+        # Never made here: an absent directory is mostly a share that is not mounted.
+        if not self.root.is_dir():
+            raise StoreMissing(
+                f"the store {self.root} is not a directory that exists",
+                hint="make it, or mount the share it is on",
+            )
+
+    def _missing(self, name: str) -> ObjectMissing:
+        return ObjectMissing(
+            f"the store {self.address} has no {name}", hint="`artifact ls` lists what it has"
+        )
+
+    def _changed(self, name: str) -> ObjectChanged:
+        return ObjectChanged(
+            f"{name} in {self.address} was replaced while it was read",
+            hint="run the same command again; artifacts in a store must never be overwritten",
+        )
+
+    @contextmanager
+    def _speaking(self, name: str) -> Iterator[None]:
+        """Turn what the disk says into what the contract says."""
+        try:
+            yield
+        except OSError as error:
+            what = f"{name} in the store {self.address}: {error.strerror or error}"
+            if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                raise AccessDenied(
+                    what, hint=f"`ls -ld {self.root}` shows who may write it"
+                ) from error
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise Refused(
+                    what, hint="free space there: `artifact ls --prune --keep N`"
+                ) from error
+            raise StoreUnreachable(what, hint="is the share it is on mounted and well?") from error
+
+
+def _found(status: os.stat_result) -> Found:
+    return Found(status.st_size, f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}")
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    # Waits without polling, unlike `files.locked`: it is held for milliseconds only.
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _unique() -> str:
+    # Hosts share a mounted directory, and their pids are the same numbers.
+    return f"{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}"
+
+
+def _copy(source: Path, sink: Path, tell: steps.Listener) -> None:
+    size, done = source.stat().st_size, 0
+    with source.open("rb") as reader, sink.open("xb") as writer:
+        while done < size:
+            piece = min(size - done, 16 * LARGEST_CHUNK)
+            files.copy_range(reader.fileno(), done, piece, writer.fileno())
+            done += piece
+            tell(steps.Progress("uploading", done, size))
+        os.fsync(writer.fileno())
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed uploads left behind."""
+    for path in directory.glob(".*.new"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+
+
+def _walk(root: Path, prefix: str) -> Iterator[tuple[str, Found]]:
+    # Only the directory that the prefix names: a store holds many applications.
+    above = root / prefix.rpartition("/")[0]
+    for parent, directories, names in os.walk(above):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        for name in names:
+            path = os.path.join(parent, name)
+            relative = os.path.relpath(path, root)
+            if name.startswith(".") or not relative.startswith(prefix):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                status = os.stat(path)
+                if stat.S_ISREG(status.st_mode):
+                    yield relative, _found(status)

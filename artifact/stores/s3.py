@@ -1,0 +1,437 @@
+"""A store that is a bucket: AWS, MinIO, Ceph, R2, SeaweedFS. The door to boto3.
+
+Credentials come from boto3's own chain: AWS_ACCESS_KEY_ID, ~/.aws, the instance's role.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+
+from artifact import redaction, steps, variables
+from artifact.errors import ConfigurationError, UsageError
+from artifact.stores import addresses, resuming
+from artifact.stores.contract import (
+    AccessDenied,
+    Found,
+    Like,
+    ObjectMissing,
+    Ranged,
+    StoreMissing,
+    StoreUnreachable,
+)
+
+if TYPE_CHECKING:
+    from artifact.config import StoreSection
+
+_READ_BYTES = 64 * 1024
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+_SMALLEST_PART, _LARGEST_COPY, _MOST_PARTS = 5 << 20, 1 << 30, 9_000
+_PART_BYTES = 8 << 20
+_SENDERS = 4
+_CONFLICTS = 5
+
+
+class _Refusal(Exception):
+    """What the server said no with."""
+
+    def __init__(self, error: exceptions.ClientError) -> None:
+        super().__init__(str(error))
+        self.code = str(error.response.get("Error", {}).get("Code", ""))
+        self.status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        self.text = str(error.response.get("Error", {}).get("Message", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class S3Store:
+    """Objects below a prefix of a bucket."""
+
+    bucket: str
+    prefix: str
+    """Empty, or ends with a slash."""
+    client: Any = field(repr=False)
+    """boto3's; the stubs would need boto3's service definitions at run time."""
+
+    @property
+    def address(self) -> str:
+        """ "s3://bucket/prefix"."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def stat(self, name: str) -> Found | None:
+        """See `Store`."""
+        try:
+            answer = self._call("head_object", name)
+        except _Refusal as refusal:
+            if refusal.status != 404:
+                raise self._error(refusal, name) from refusal
+        else:
+            return Found(int(answer["ContentLength"]), str(answer["ETag"]))
+        # A HEAD has no body that could tell a missing object from a missing bucket.
+        try:
+            self._call("get_object", name, Range="bytes=0-0")["Body"].close()
+        except _Refusal as refusal:
+            if refusal.code in {"NoSuchKey", "InvalidRange"}:
+                return None
+            raise self._error(refusal, name) from refusal
+        return None
+
+    def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
+        """See `Store`."""
+
+        if length <= 0:
+            return self._nothing(name, start)
+        return self._resumed(name, self._asked(name, _span(start, length), etag))
+
+    def tail(self, name: str, length: int) -> Ranged:
+        """See `Store`."""
+        return self._resumed(name, self._asked(name, f"bytes=-{length}", ""))
+
+    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
+        """See `Store`."""
+        answer = self.tail(name, length)
+        return resuming.last(answer, length), Found(answer.total, answer.etag)
+
+    def put_if_absent(
+        self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None
+    ) -> bool:
+        """See `Store`."""
+        size = source.stat().st_size
+        if like is not None and not _SMALLEST_PART <= like.length <= size:
+            like = None
+        if like is None and size <= _PART_BYTES:
+            return self._put_whole(name, source, size, tell)
+        if self.stat(name) is not None:
+            return False
+        try:
+            return self._put_parts(name, source, size, like, tell)
+        except _Refusal as refusal:
+            if like is None or refusal.status in {401, 403}:
+                raise self._error(refusal, name) from refusal
+        # Some servers cannot copy a part, or demand that all have one size; the object that was
+        # alike may be gone.
+        return self.put_if_absent(name, source, tell=tell)
+
+    def names(self, prefix: str) -> Iterator[tuple[str, Found]]:
+        """See `Store`."""
+        pages = self.client.get_paginator("list_objects_v2")
+        try:
+            with self._speaking():
+                for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
+                    for one in page.get("Contents", ()):
+                        found = Found(int(one["Size"]), str(one["ETag"]))
+                        yield str(one["Key"])[len(self.prefix) :], found
+        except _Refusal as refusal:
+            raise self._error(refusal, prefix) from refusal
+
+    def delete(self, name: str) -> None:
+        """See `Store`."""
+        try:
+            self._call("delete_object", name)
+        except _Refusal as refusal:
+            raise self._error(refusal, name) from refusal
+
+    def pointer(self, name: str) -> tuple[bytes, str] | None:
+        """See `Store`."""
+        try:
+            answer = self._call("get_object", name)
+            with self._speaking():
+                return bytes(answer["Body"].read()), str(answer["ETag"])
+        except _Refusal as refusal:
+            if refusal.code == "NoSuchKey":
+                return None
+            raise self._error(refusal, name) from refusal
+
+    def swap(self, name: str, content: bytes, expected: str | None) -> bool:
+        """See `Store`."""
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        try:
+            self._call(
+                "put_object",
+                name,
+                Body=content,
+                ContentType="application/json",
+                CacheControl="no-cache",
+                **condition,
+            )
+        except _Refusal as refusal:
+            if refusal.status not in {404, 409, 412} or refusal.code == "NoSuchBucket":
+                raise self._error(refusal, name) from refusal
+            # boto3 repeats a request whose answer was lost, and then meets its own first try.
+            there = self.pointer(name)
+            return there is not None and there[0] == content
+        return True
+
+    def _asked(self, name: str, wanted: str, etag: str) -> Ranged:
+        condition = {"IfMatch": etag} if etag else {}
+        try:
+            answer = self._call("get_object", name, Range=wanted, **condition)
+        except _Refusal as refusal:
+            if refusal.status == 416:
+                return self._nothing(name, None)
+            raise self._error(refusal, name) from refusal
+        body, length = answer["Body"], int(answer["ContentLength"])
+        span = str(answer.get("ContentRange", ""))
+        start = int(span.removeprefix("bytes ").partition("-")[0]) if span else 0
+        total = int(span.rpartition("/")[2]) if span else length
+        return Ranged(start, length, total, str(answer["ETag"]), _chunks(body), body.close)
+
+    def _resumed(self, name: str, first: Ranged) -> Ranged:
+        def ask(start: int, length: int, etag: str) -> Ranged:
+            return self._asked(name, _span(start, length), etag)
+
+        return resuming.resumed(self._what(name), ask, first)
+
+    def _nothing(self, name: str, start: int | None) -> Ranged:
+        found = self.stat(name)
+        if found is None:
+            raise self._missing(name)
+        at = found.size if start is None else min(start, found.size)
+        return Ranged(at, 0, found.size, found.etag, iter(()), lambda: None)
+
+    def _put_whole(self, name: str, source: Path, size: int, tell: steps.Listener) -> bool:
+        for attempt in range(_CONFLICTS):
+            try:
+                with source.open("rb") as body:
+                    self._call("put_object", name, Body=body, ContentLength=size, IfNoneMatch="*")
+                break
+            except _Refusal as refusal:
+                if refusal.status == 412:
+                    return False
+                # 409: another put of the same name is under way.
+                if refusal.status != 409 or attempt == _CONFLICTS - 1:
+                    raise self._error(refusal, name) from refusal
+        tell(steps.Progress("uploading", size, size))
+        return True
+
+    def _put_parts(
+        self, name: str, source: Path, size: int, like: Like | None, tell: steps.Listener
+    ) -> bool:
+        upload = str(self._call("create_multipart_upload", name)["UploadId"])
+        try:
+            parts = self._send_parts(name, upload, source, size, like, tell)
+            self._call(
+                "complete_multipart_upload",
+                name,
+                UploadId=upload,
+                MultipartUpload={"Parts": parts},
+                IfNoneMatch="*",
+            )
+        except BaseException as error:
+            # A kill before this leaves parts that cost money: docs/stores.md has the rule that
+            # lets the bucket drop them.
+            with suppress(_Refusal, StoreUnreachable):
+                self._call("abort_multipart_upload", name, UploadId=upload)
+            taken = isinstance(error, _Refusal) and (
+                error.status in {409, 412} or error.code == "NoSuchUpload"
+            )
+            if taken and self.stat(name) is not None:
+                return False
+            raise
+        return True
+
+    def _send_parts(
+        self,
+        name: str,
+        upload: str,
+        source: Path,
+        size: int,
+        like: Like | None,
+        tell: steps.Listener,
+    ) -> list[dict[str, Any]]:
+        done = 0
+
+        def send(part: _Part) -> tuple[_Part, str]:
+            return part, self._send(name, upload, part, descriptor, like)
+
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        sent: list[dict[str, Any]] = []
+        pool = ThreadPoolExecutor(_SENDERS)
+        try:
+            for part, etag in pool.map(send, _parts(size, like)):
+                done += part.length
+                sent.append({"PartNumber": part.number, "ETag": etag})
+                tell(steps.Progress("uploading", done, size))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            os.close(descriptor)
+        return sent
+
+    def _send(self, name: str, upload: str, part: _Part, descriptor: int, like: Like | None) -> str:
+        place = {"UploadId": upload, "PartNumber": part.number}
+        if part.copied:
+            assert like is not None
+            copied = self._call(
+                "upload_part_copy",
+                name,
+                CopySource={"Bucket": self.bucket, "Key": self.prefix + like.name},
+                CopySourceRange=f"bytes={part.start}-{part.start + part.length - 1}",
+                CopySourceIfMatch=like.etag,
+                **place,
+            )
+            return str(copied["CopyPartResult"]["ETag"])
+        body = os.pread(descriptor, part.length, part.start)
+        if len(body) < part.length:
+            raise UsageError("the file became shorter while it was uploaded")
+        return str(self._call("upload_part", name, Body=body, **place)["ETag"])
+
+    def _call(self, method: str, name: str, **arguments: Any) -> Any:
+        key = self.prefix + addresses.checked(name)
+        with self._speaking():
+            return getattr(self.client, method)(Bucket=self.bucket, Key=key, **arguments)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Turn boto3's errors into `_Refusal`, or what the contract says."""
+        try:
+            yield
+        except exceptions.ClientError as error:
+            raise _Refusal(error) from None
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+            raise AccessDenied(
+                f"there are no credentials for {self.address}",
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+                "or give the machine a role",
+            ) from error
+        except exceptions.ParamValidationError as error:
+            raise ConfigurationError(
+                f"{self.address} is not the address of a bucket", hint="s3://BUCKET/PREFIX"
+            ) from error
+        except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
+            raise StoreUnreachable(
+                f"{self.address} does not answer: {redaction.redact(str(error))}",
+                hint="is the network up, and endpoint and region in [store] right?",
+            ) from error
+
+    def _error(self, refusal: _Refusal, name: str) -> Exception:
+        """Return what the contract calls this refusal."""
+        said = f"{refusal.code or refusal.status}: {redaction.redact(refusal.text)}".rstrip(": ")
+        if refusal.code == "NoSuchBucket":
+            return StoreMissing(
+                f"there is no bucket {self.bucket}",
+                hint="docs/stores.md has the commands that make one, or correct url in [store]",
+            )
+        if refusal.status == 404:
+            return self._missing(name)
+        if refusal.status == 412:
+            return resuming.replaced(self._what(name))
+        if refusal.status in {401, 403}:
+            return AccessDenied(
+                f"{self.address} does not allow {name or 'this'} ({said})",
+                hint="check the credentials and their policy; without the right to list a bucket, "
+                "objects that are missing look like this as well",
+            )
+        if refusal.status == 501:
+            return ConfigurationError(
+                f"{self.address} has no conditional writes ({said})",
+                hint="use a server that has them: AWS, MinIO, Ceph ≥ 20, R2, SeaweedFS",
+            )
+        if refusal.status in {301, 307, 400}:
+            return ConfigurationError(
+                f"{self.address} refuses the request ({said})",
+                hint="check endpoint, region and path-style in [store]",
+            )
+        return StoreUnreachable(
+            f"{self.address} fails ({said})", hint="run the same command again in a while"
+        )
+
+    def _missing(self, name: str) -> ObjectMissing:
+        return ObjectMissing(
+            f"the store {self.address} has no {name}", hint="`artifact ls` lists what it has"
+        )
+
+    def _what(self, name: str) -> str:
+        return f"{name} in {self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    number: int
+    start: int
+    length: int
+    copied: bool
+
+
+def open_s3(address: str, section: StoreSection) -> S3Store:
+    """Return the store at "s3://bucket/prefix"; asks nobody yet.
+
+    Raises:
+        ConfigurationError: the address names no bucket, or the endpoint is no URL.
+    """
+    parts = urlsplit(address)
+    bucket = parts.netloc
+    if not bucket or "@" in bucket or parts.query:
+        raise ConfigurationError(
+            f"{redaction.strip_credentials(address)} is not the address of a bucket",
+            hint="s3://BUCKET/PREFIX; credentials are boto3's: AWS_ACCESS_KEY_ID, ~/.aws",
+        )
+    prefix = parts.path.strip("/")
+    return S3Store(bucket, f"{prefix}/" if prefix else "", _client(section))
+
+
+def _client(section: StoreSection) -> Any:
+    elsewhere = section.endpoint or variables.get("AWS_ENDPOINT_URL_S3")
+    elsewhere = elsewhere or variables.get("AWS_ENDPOINT_URL")
+    path_style = bool(elsewhere) if section.path_style == "auto" else section.path_style
+    checksums: Any = section.checksums
+    if checksums == "auto":
+        checksums = "when_required" if elsewhere else "when_supported"
+    config = Config(
+        s3={"addressing_style": "path" if path_style else "auto"},
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=10,
+        read_timeout=30,
+        max_pool_connections=16,
+    )
+    try:
+        session = boto3.Session()
+        region = section.region or session.region_name or ("us-east-1" if elsewhere else None)
+        return session.client(
+            "s3", endpoint_url=section.endpoint or None, region_name=region, config=config
+        )
+    except (exceptions.BotoCoreError, ValueError) as error:
+        raise ConfigurationError(
+            f"[store]: {redaction.redact(str(error))}",
+            hint="check endpoint and region in [store], and AWS_PROFILE",
+        ) from error
+
+
+def _chunks(body: Any) -> Iterator[bytes]:
+    try:
+        # Small pieces: a read waits until it is full, and a slow line must be seen to be slow.
+        while chunk := body.read(_READ_BYTES):
+            yield chunk
+    except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
+        raise resuming.Broken(type(error).__name__) from error
+
+
+def _span(start: int, length: int) -> str:
+    return f"bytes={start}-{start + length - 1}"
+
+
+def _parts(size: int, like: Like | None) -> Iterator[_Part]:
+    """Yield the parts of an upload: what is copied, then what is sent."""
+    cuts = _cuts(0, like.length, _LARGEST_COPY) if like else []
+    copied = len(cuts)
+    cuts += _cuts(like.length if like else 0, size, max(_PART_BYTES, -(-size // _MOST_PARTS)))
+    for number, (start, end) in enumerate(cuts, 1):
+        yield _Part(number, start, end - start, number <= copied)
+
+
+def _cuts(start: int, end: int, most: int) -> list[tuple[int, int]]:
+    """Cut a run of bytes; only the last piece may be smaller, and joins the one before if tiny."""
+    cuts = [(at, min(at + most, end)) for at in range(start, end, most)]
+    if len(cuts) > 1 and cuts[-1][1] - cuts[-1][0] < _SMALLEST_PART:
+        cuts[-2:] = [(cuts[-2][0], end)]
+    return cuts

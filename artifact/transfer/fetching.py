@@ -1,0 +1,95 @@
+"""Fetches a whole artifact into a directory: verified, then under its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import files, steps
+from artifact.archive import reader
+from artifact.errors import ArtifactError, ArtifactRejected, Refused, UsageError
+from artifact.stores.addresses import SUFFIX
+from artifact.transfer import references
+from artifact.transfer.references import InStore
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An artifact that is in the directory now."""
+
+    path: Path
+    digest: str
+    size: int
+    was_there: bool
+
+
+def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) -> Fetched:
+    """Fetch an artifact whole; one that is in the directory already is not fetched again.
+
+    Args:
+        digest: the identity demanded; empty: any.
+
+    Raises:
+        ArtifactRejected: it is another, or damaged.
+        Refused: the disk says no, or another file of that name is there.
+    """
+    with references.opened(found) as artifact:
+        if digest and artifact.digest != digest:
+            raise ArtifactRejected(
+                f"{found.name} is {artifact.digest}, not {digest}",
+                hint="this is another artifact than the one you mean",
+            )
+        path = directory / f"{artifact.manifest.reference}{SUFFIX}"
+        fetched = Fetched(path, artifact.digest, artifact.size, path.exists())
+    if not directory.is_dir():
+        raise UsageError(f"there is no directory {directory}", hint=f"mkdir -p {directory}")
+    if fetched.was_there:
+        _demand_same(fetched)
+        return fetched
+    # A kill leaves this file; the next try replaces it.
+    beside = directory / f".{path.name}.part"
+    try:
+        _copy(found, fetched, beside, tell)
+        with reader.open_artifact(beside) as artifact:
+            if artifact.digest != fetched.digest:
+                raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
+            reader.verify(artifact, tell)
+        beside.replace(path)
+        files.sync_directory(directory)
+    except OSError as error:
+        raise Refused(
+            f"{path} cannot be written: {error.strerror}", hint=f"df -h {directory}"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return fetched
+
+
+def _copy(found: InStore, fetched: Fetched, beside: Path, tell: steps.Listener) -> None:
+    done = 0
+    with (
+        found.store.read(found.name, 0, fetched.size) as answer,
+        beside.open("wb") as sink,
+    ):
+        for chunk in answer:
+            sink.write(chunk)
+            done += len(chunk)
+            tell(steps.Progress("fetching", done, fetched.size))
+        sink.flush()
+        os.fsync(sink.fileno())
+
+
+def _demand_same(fetched: Fetched) -> None:
+    try:
+        with reader.open_artifact(fetched.path) as artifact:
+            there = artifact.digest
+            if there == fetched.digest:
+                reader.verify(artifact)
+    except ArtifactError as error:
+        there = str(error)
+    if there != fetched.digest:
+        raise Refused(
+            f"{fetched.path} is there, but is another: {there}",
+            hint="move it away, or --output DIR",
+        )
