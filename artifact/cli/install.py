@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from artifact import steps
-from artifact.cli import terminal
+from artifact.cli import durations, terminal
 
 if TYPE_CHECKING:
     from artifact.host.install import Outcome
     from artifact.host.problem import Problem
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
-    if matched is None:
-        raise click.BadParameter(f"expected a duration such as 30s, 15m or 1h, got {value!r}")
-    return float(matched[1]) * _UNITS[matched[2]]
 
 
 @click.command()
@@ -30,11 +20,11 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--site", default="", metavar="DIR", help="The site; the artifact's own if left out.")
 @click.option("--digest", default="", metavar="sha256:…", help="Install this content, or nothing.")
 @click.option(
-    "--wait", callback=_seconds, default="15m", show_default=True, help="For another run."
+    "--wait", callback=durations.seconds, default="15m", show_default=True, help="For another run."
 )
 @click.option(
     "--probation",
-    callback=_seconds,
+    callback=durations.seconds,
     default="10s",
     show_default=True,
     help="How long to watch the new release before it counts as good.",

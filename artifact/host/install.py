@@ -110,6 +110,7 @@ def _identify(artifact: Artifact, wishes: Wishes) -> Site:
         observe.check_digest(artifact, wishes.digest)
     preflight.check_platform(artifact.manifest)
     site = observe.site_of(artifact, wishes.root)
+    observe.check_signature(artifact, site)
     observe.check_same_version(artifact, site)
     return site
 

@@ -104,7 +104,8 @@ def room(site: Site, components: Sequence[Component]) -> Iterator[Problem]:
     # Some file systems make inodes as they need them and say 0.
     if disk.f_files and disk.f_favail < entries + _SPARE_INODES:
         yield Problem(
-            f"{site.root} has {disk.f_favail} inodes free and needs {entries + _SPARE_INODES}",
+            f"{site.root} has {disk.f_favail} inodes free and needs {entries + _SPARE_INODES}: "
+            f"{entries + _SPARE_INODES - disk.f_favail} are missing",
             "delete old releases, or make the file system anew with more inodes (mkfs -N)",
         )
 
