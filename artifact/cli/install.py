@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     help="How long to watch the new release before it counts as good.",
 )
 @click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
+@click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
+@click.option(
+    "--allow-unsafe",
+    multiple=True,
+    metavar="APP.0007",
+    help="Run this migration whatever its risk; may be repeated.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 @terminal.talking
@@ -41,6 +48,8 @@ def command(
     wait: float,
     probation: float,
     allow_downgrade: bool,
+    migrate: bool,
+    allow_unsafe: tuple[str, ...],
     plan_only: bool,
     as_json: bool,
     tell: steps.Listener,
@@ -60,6 +69,8 @@ def command(
         wait=wait,
         probation=probation,
         allow_downgrade=allow_downgrade,
+        migrate=migrate,
+        allow_unsafe=allow_unsafe,
     )
     if plan_only:
         _show_plan(*install.plan(file, wishes), as_json=as_json)

@@ -92,6 +92,8 @@ def step(
     chosen: str,
     tell: steps.Listener,
     record: Journal | None,
+    *,
+    wishes: Wishes | None = None,
     lock: int | None = None,
 ) -> Step:
     """Return the step of an install that comes after the checks and before the switch.
@@ -110,7 +112,7 @@ def step(
 
     def follow() -> str:
         with process.sharing(lock) if lock is not None else nullcontext():
-            return policy(site, version, chosen, tell, record=record)
+            return policy(site, version, chosen, tell, record=record, wishes=wishes)
 
     return Step(STEP, said.get(chosen, said["list"]), follow)
 
