@@ -184,7 +184,8 @@ def _commanded(site: Site, found: Release, tell: steps.Listener, record: Journal
     pending = migration_commands.pending(site, found, tell)
     if not pending:
         return Outcome()
-    record.add("applied", step=APPLYING, text=f"default: {' '.join(pending)}")
+    for name in pending:
+        record.add("applied", step=APPLYING, text=f"default: {name}")
     try:
         migration_commands.run(site, found, tell)
     except process.ChildFailed as error:

@@ -66,6 +66,8 @@ class Gap:
 def find(site: Site, live: str, target: Release, tell: steps.Listener) -> Gap:
     """Ask the databases what they have that a release does not know; changes nothing."""
     version = target.manifest.version
+    if migrations.kind(target) in {"", "commands"}:
+        return Gap()  # nobody can compare what only commands tell
     try:
         seen = migrations.pending(site, version, tell)
     except Refused as error:
@@ -114,7 +116,8 @@ def _judged(
     return Gap(
         by=version,
         migrations=tuple(found.values()),
-        unjudged=tuple(sorted(ahead - found.keys())),
+        # What it knows and did not name has only another name there: it was squashed.
+        unjudged=tuple(sorted(ahead - found.keys() - seen.known_names)),
         known=target.known,
     )
 

@@ -25,7 +25,7 @@ SECOND = {**FIRST, "0002_note": NOTE}
 THIRD = {**SECOND, "0003_drop": DROP}
 
 ROUNDS = int(os.environ.get("MIGRATE_ROUNDS", "1"))
-"""Of eight hosts at once; more take a second or two each."""
+"""Of many hosts at once; more take a second or two each."""
 
 Settings = Mapping[str, object]
 
@@ -249,7 +249,8 @@ def in_parallel(shops: list[Shop]) -> list[subprocess.CompletedProcess[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("server", "rounds", "hosts"), [("postgresql", ROUNDS, 8), ("mariadb", 1, 3), ("sqlite", 1, 3)]
+    ("server", "rounds", "hosts"),
+    [("postgresql", ROUNDS, 8), ("mariadb", ROUNDS, 3), ("sqlite", 1, 3)],
 )
 def test_many_hosts_migrate_one_database_and_each_is_applied_once(
     on: Callable[[Settings], Shop],
