@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from artifact import files, journal, process, steps
 from artifact.errors import Refused
 from artifact.host import applying, migrations, recording, recover, releases
 from artifact.host.applying import Outcome, Wishes
-from artifact.host.migrations import Pending
+from artifact.host.migrations import Database, Pending
 from artifact.host.releases import Release
 from artifact.journal import Journal
 from artifact.site import Site
@@ -65,7 +66,9 @@ def policy(
     if not migrations.kind(found):
         return "the application has none"
     if chosen == "run" and record is not None:
-        return _done(applying.run(site, found, wishes or Wishes(), tell, record))
+        outcome = applying.run(site, found, wishes or Wishes(), tell, record)
+        _warn_of_newer(outcome.databases, version, tell)
+        return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
     try:
         seen = migrations.pending(site, version, tell)
     except Refused as error:
@@ -76,6 +79,7 @@ def policy(
         return "not known"
     for trouble in seen.troubles:
         tell(steps.Warned(trouble))
+    _warn_of_newer(seen.databases, version, tell)
     for migration in seen.migrations:
         tell(steps.Said(f"pending, {migration.risk}: {migration.named}"))
     if chosen == "stop":
@@ -127,5 +131,8 @@ def _stop(seen: Pending, found: Release) -> None:
         )
 
 
-def _done(outcome: Outcome) -> str:
-    return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
+def _warn_of_newer(databases: Sequence[Database], version: str, tell: steps.Listener) -> None:
+    for one in databases:
+        if one.ahead:
+            names = ", ".join(one.ahead)
+            tell(steps.Warned(f"{version} does not know {names}, which {one.alias} has already"))

@@ -357,6 +357,22 @@ def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
     shop.release("2", THIRD)
     with pytest.raises(Refused, match="0003_drop"):
         migrate.policy(shop.site, "2", "run", steps.nobody, record)
+    wishes = applying.Wishes(only_safe=True)
+    note = migrate.policy(shop.site, "2", "run", steps.nobody, record, wishes)
+    assert note == "ran shop.0002_note"
+    said.clear()
+    assert migrate.policy(shop.site, "1", "stop", said.append) == "nothing pending"
+    assert "1 does not know shop.0002_note, which default has already" in str(said)
+
+    shop.site.variables.write_text(
+        'DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/where/db"}}\n'
+    )
+    said.clear()
+    assert migrate.policy(shop.site, "1", "list", said.append) == "not known"
+    assert "cannot be reached" in str(said)
+    for chosen in ("stop", "run"):
+        with pytest.raises(Refused, match="cannot be reached"):
+            migrate.policy(shop.site, "1", chosen, steps.nobody, record)
 
 
 def test_databases_that_are_not_ours_are_left_alone(tmp_path: Path, django: Path) -> None:
