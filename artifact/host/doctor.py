@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import stat
 import time
@@ -142,7 +141,7 @@ def _rights(subject: _Subject) -> Iterator[Problem]:
         )
     user = launch.user_of(site)
     for path in (site.root, site.releases, site.environments, site.shared, *_live(subject)):
-        if path.is_dir() and not _can(user, path, 0o5):
+        if path.is_dir() and not preflight.may(user, path, 0o5):
             yield Problem(
                 f"{path} cannot be read by {user.pw_name}, who the processes run as",
                 f"chmod a+rx {path}",
@@ -156,7 +155,7 @@ def _shared_directories(subject: _Subject, user: pwd.struct_passwd) -> Iterator[
     install = subject.settings.merged(subject.manifest.install)
     for relative, is_directory in links.shared_paths(install.shared):
         path = subject.site.shared / relative
-        if is_directory and path.is_dir() and not _can(user, path, 0o7):
+        if is_directory and path.is_dir() and not preflight.may(user, path, 0o7):
             yield Problem(
                 f"the shared directory {path} cannot be written by {user.pw_name}, "
                 "who the processes run as",
@@ -171,21 +170,10 @@ def _live(subject: _Subject) -> Iterator[Path]:
         yield (release / "virtualenv").resolve()
 
 
-def _can(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:
-    """Tell whether a user has these rights, going by the mode alone."""
-    if user.pw_uid == 0:
-        return True
-    info = path.stat()
-    if info.st_uid == user.pw_uid:
-        return (info.st_mode >> 6) & wanted == wanted
-    if info.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
-        return (info.st_mode >> 3) & wanted == wanted
-    return info.st_mode & wanted == wanted
-
-
 def _interpreter(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is not None:
         yield from preflight.interpreter(subject.manifest.python)
+        yield from preflight.readable(subject.site, subject.manifest.python)
 
 
 def _glibc(subject: _Subject) -> Iterator[Problem]:
