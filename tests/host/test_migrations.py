@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -194,6 +196,37 @@ def test_what_may_have_stayed_half_is_for_a_person(
     failed = shop.run("migrate")
     assert failed.returncode == 8, failed.stderr
     assert "part of it may have stayed" in failed.stderr
+
+
+def test_a_migrate_that_is_killed_half_way_is_for_a_person_too(shop: Shop) -> None:
+    end = "__import__('os').kill(__import__('os').getpid(), 9)"
+    end = f"migrations.RunPython(lambda apps, editor: {end})"
+    marked = {"0002_half": 'atomic = False; safe = Safe("always")'}
+    shop.release("1", FIRST)
+    assert shop.run("migrate").returncode == 0
+    shop.release("2", {**FIRST, "0002_half": f"{NOTE}, {end}"}, extra=marked)
+    killed = subprocess.run(
+        [
+            *[sys.executable, "-m", "tests.host.interrupted", "SIGKILL"],
+            *["said:applying shop.0002_half", "migrate", str(shop.site.root), "--release", "2"],
+        ],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    recovered = shop.run("recover")
+    assert "part of shop.0002_half may have stayed" in recovered.stdout, recovered.stderr
+    run = journal.last_run(shop.site.journal)
+    assert run is not None
+    assert run.over is not None
+    assert run.over.code == 8
+
+    shop.release("3", {**FIRST, "0002_ends": end})
+    died = shop.run("migrate", "--release", "3", "--allow-unsafe", "shop.0002")
+    assert died.returncode == 8, died.stderr
+    assert "was killed by SIGKILL, in shop.0002_ends" in died.stderr
 
 
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])
