@@ -57,6 +57,21 @@ def test_the_block_names_host_port_and_upstream() -> None:
     assert "listen 80;" in block()
 
 
+def test_with_a_certificate_tls_is_served_and_plain_requests_are_sent_there() -> None:
+    certificate = nginx.Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
+    text = nginx.block(SITE, example(), "example.com", certificate)
+    assert "listen 443 ssl;" in text
+    assert "listen 80;" in text
+    assert "return 301 https://$host$request_uri;" in text
+    assert "ssl_certificate /etc/ssl/chain.pem;" in text
+    own = nginx.block(SITE, example(), "example.com:8443", certificate)
+    assert "listen 8443 ssl;" in own
+    assert "listen 80;" not in own, "whoever names a port has another one in front"
+    unsafe = nginx.Certificate(Path("/etc/ssl/a;b.pem"), Path("/etc/ssl/key.pem"))
+    with pytest.raises(UsageError, match="safely"):
+        nginx.block(SITE, example(), "example.com", unsafe)
+
+
 @pytest.mark.parametrize("name", ["", "a b", "x;}", "a:b", "a:1:2", "$host", "-"])
 def test_what_is_no_server_name_never_reaches_the_configuration(name: str) -> None:
     with pytest.raises(UsageError, match="no server name"):
