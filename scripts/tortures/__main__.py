@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from tortures import concurrent, kill, many, power
+from tortures import concurrent, drain, kill, many, power
 from tortures.kill import Result
 from tortures.place import Broken
 
@@ -77,6 +77,21 @@ def _concurrent(*, installs: int, rounds: int, seed: int) -> None:
         click.echo(f"{command:8} exit {code} {count:5}")
     click.echo(f"{seen.installed} installs and {seen.pruned} prunes had something to do")
     click.echo(f"{seen.reads} reads through current, {seen.rate:.0f} a second, none failed")
+
+
+@main.command("drain")
+@click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
+def _drain(*, rounds: int) -> None:
+    """Prune while workers of old releases import lazily."""
+    try:
+        count = sum(1 for _ in drain.run(rounds))
+    except Broken as broken:
+        raise click.ClickException(str(broken)) from broken
+    imports = count * drain.MODULES
+    click.echo(
+        f"{count} workers drained, {imports} late imports, "
+        f"{count * (drain.PRUNES + 1)} prunes, nothing failed"
+    )
 
 
 @main.command("many")
