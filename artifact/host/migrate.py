@@ -15,9 +15,6 @@ from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
 
-STEP = "migrations"
-"""The step of an install, by which recovery knows how far it came."""
-
 
 def migrate(site: Site, version: str, wishes: Wishes, tell: steps.Listener) -> Outcome:
     """Run a release's pending migrations under the site's lock, as a run in its journal.
@@ -118,7 +115,7 @@ def step(
         with process.sharing(lock) if lock is not None else nullcontext():
             return policy(site, version, chosen, tell, record=record, wishes=wishes)
 
-    return Step(STEP, said.get(chosen, said["list"]), follow)
+    return Step("migrations", said.get(chosen, said["list"]), follow)
 
 
 def _stop(seen: Pending, found: Release) -> None:

@@ -95,6 +95,9 @@ def test_exactly_what_it_does_not_know_is_taken_back_before_the_switch(shop: Sho
         ("taking back", "default: shop.0003_size"),
         ("after", every),
     ]
+    forth = shop.run("rollback", "3")
+    assert forth.returncode == 0, forth.stderr
+    assert "3 goes live with shop.0003_size, shop.0004_drop pending" in forth.stderr
 
 
 def test_nothing_is_taken_back_when_one_cannot_be(shop: Shop) -> None:
