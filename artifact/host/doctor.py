@@ -9,8 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact import journal
 from artifact.errors import ArtifactError, ConfigurationError, Refused
-from artifact.host import health, launch, links, preflight, programs, releases, settings
+from artifact.host import (
+    freeze,
+    health,
+    launch,
+    links,
+    preflight,
+    programs,
+    releases,
+    settings,
+    status,
+)
 from artifact.host.problem import Problem
 from artifact.host.programs import Wanted
 from artifact.host.settings import Settings
@@ -21,6 +32,7 @@ from artifact.site import Site
 _CLOCK_SECONDS = 60
 """By which two machines' clocks may differ, and no one should care."""
 
+_HEALTH_SECONDS = 5.0
 _PRIVATE_TO_OTHERS = 0o027
 """What the env file grants to nobody: writing for its group, anything for others."""
 
@@ -200,6 +212,38 @@ def _env(subject: _Subject) -> Iterator[Problem]:
         )
 
 
+def _health(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is None:
+        return
+    if subject.settings.merged(subject.manifest.install).restart == "none":
+        return
+    for name, process in subject.manifest.processes.items():
+        if not process.listen:
+            continue
+        wish, address = health.of(process), health.connectable(process.listen)
+        answer = health.ask(address, wish, timeout=_HEALTH_SECONDS)
+        if not answer.ok:
+            yield Problem(
+                f"{name} does not answer well at {address}{wish.path}: {answer.text}",
+                answer.hint or f"artifact status {subject.site.root}",
+            )
+
+
+def _runs(subject: _Subject) -> Iterator[Problem]:
+    """Find what keeps the next run from starting as it should."""
+    site = subject.site
+    frozen = freeze.read(site)
+    if frozen is not None:
+        yield Problem(f"installs are refused: {site.root} is {frozen.describe()}", "artifact thaw")
+    last = journal.last_run(site.journal)
+    if last is not None and last.over is None and not status.is_locked(site.lock):
+        began = last.began
+        yield Problem(
+            f"the {began.command} {began.version} by {began.who} at {began.time} did not end",
+            f"artifact recover {site.root}",
+        )
+
+
 def _nginx(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is None or not (subject.nginx / "nginx.conf").is_file():
         return
@@ -247,6 +291,8 @@ _CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
     "glibc": _glibc,
     "shared": _shared,
     "env": _env,
+    "health": _health,
+    "runs": _runs,
     "nginx": _nginx,
     "clock": _clock,
 }

@@ -84,7 +84,7 @@ def look(site: Site) -> Status:
             for name, answer in answers.items()
             if not answer.ok
         ]
-    last_run, busy = journal.last_run(site.journal), _is_locked(site.lock)
+    last_run, busy = journal.last_run(site.journal), is_locked(site.lock)
     if last_run is not None and last_run.over is None and not busy:
         problems.append(
             f"the {_what(last_run)} did not end; `artifact recover` finishes it or takes it back"
@@ -165,7 +165,7 @@ def _faults(program: str, mine: list[Running], live: str) -> Iterator[str]:
         yield f"all of {program} is asleep"
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Tell whether a run holds the site's lock just now, without waiting for it or taking it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

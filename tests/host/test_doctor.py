@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from artifact import files, manifest
-from artifact.host import doctor, preflight, programs
+from artifact import files, journal, manifest
+from artifact.host import doctor, freeze, preflight, programs
 from artifact.host.doctor import Report
 from artifact.host.problem import Problem
 from artifact.host.settings import Settings, SupervisorSection
@@ -154,6 +154,32 @@ def test_too_few_inodes_are_found_on_a_file_system_without_any(site: Site, tmp_p
         assert any("inodes free and needs" in text for text in texts), texts
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_frozen_site_a_run_that_was_killed_and_bad_health_are_found(
+    served: Machine, site: Site
+) -> None:
+    freeze.freeze(site, "inventory")
+    text, hint = found(site)["runs"]
+    assert "inventory" in text
+    assert hint == "artifact thaw"
+    freeze.thaw(site)
+    kept = site.journal.read_bytes()
+    journal.begin(site.journal, command="prune", version="", digest="", previous="1")
+    text, hint = found(site)["runs"]
+    assert "did not end" in text
+    assert hint == f"artifact recover {site.root}"
+    site.journal.write_bytes(kept)
+
+    def strict(described: Manifest) -> Manifest:
+        wish = manifest.Health(path="/healthz", status=(204,))
+        web = msgspec.structs.replace(described.processes["web"], health=wish)
+        return msgspec.structs.replace(described, processes={"web": web})
+
+    with manifest_with(site, strict):
+        text, hint = found(site)["health"]
+        assert f"web does not answer well at 127.0.0.1:{served.port}/healthz: 200 OK" in text
+        assert hint == f"artifact status {site.root}"
 
 
 def test_the_sites_own_faults(site: Site) -> None:
