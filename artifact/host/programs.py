@@ -91,10 +91,19 @@ def holder(listen: str, daemon: int) -> str:
     host, _, port = listen.rpartition(":")
     if not port.isdigit():
         return ""
+
+    def is_wanted(status: str, address: tuple[object, ...]) -> bool:
+        if status != psutil.CONN_LISTEN or not address:
+            return False
+        return address[1] == int(port) and _meet(host.strip("[]"), str(address[0]))
+
+    # Supervisor holds the sockets of slots itself, and its are few; all of a machine's take long.
+    with contextlib.suppress(psutil.Error):
+        own = psutil.Process(daemon).net_connections("tcp") if daemon else ()
+        if any(is_wanted(one.status, one.laddr) for one in own):
+            return ""
     for one in psutil.net_connections("tcp"):
-        if one.status != psutil.CONN_LISTEN or one.pid is None or not one.laddr:
-            continue
-        if one.laddr.port != int(port) or not _meet(host.strip("[]"), one.laddr.ip):
+        if one.pid is None or not is_wanted(one.status, one.laddr):
             continue
         with contextlib.suppress(psutil.Error):
             found = psutil.Process(one.pid)
