@@ -265,7 +265,7 @@ def _switching(
     def finish() -> str:
         _said(record).release(version, "good", digest=facts.artifact.digest)
         # From here on it is done: what fails is a warning.
-        if facts.live and facts.live != version:
+        if facts.live and facts.live != version and site.release(facts.live).is_dir():
             try:
                 files.point(site.previous, facts.live)
             except OSError as error:

@@ -110,7 +110,11 @@ def _what(run: journal.Run) -> str:
 
 def _release(site: Site, live: str, problems: list[str]) -> Release | None:
     if not live:
-        problems.append("no release is live")
+        problems.append(
+            f"{site.current} names no release of this site"
+            if os.path.lexists(site.current)
+            else "no release is live"
+        )
         return None
     try:
         return releases.read(site, live)

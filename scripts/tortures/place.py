@@ -194,6 +194,21 @@ def judge(site: Site, artifacts: dict[str, Path], live: set[str]) -> None:
     agreed(site)
 
 
+def judge_live(site: Site, artifacts: dict[str, Path], live: str) -> None:
+    """Look whether a release is live, whole and good, and nothing is left behind.
+
+    Raises:
+        Broken: it is not.
+    """
+    if releases.live_version(site) != live:
+        raise Broken(f"{releases.live_version(site) or 'nothing'} is live, not {live}")
+    whole(site, live, artifacts)
+    if not history.of(site)[live].good:
+        raise Broken(f"{live} is live and not good")
+    if left := leftovers(site):
+        raise Broken(f"left behind: {', '.join(left)}")
+
+
 def whole(site: Site, version: str, artifacts: dict[str, Path]) -> None:
     """Compare a release and its environment with its artifact, byte by byte.
 
