@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from artifact import process
@@ -131,16 +133,23 @@ def test_an_old_worker_that_imports_late_gets_its_own_release_and_environment(
 ) -> None:
     began, go = machine.directory / "began", machine.directory / "go"
     late = {"app.py": LATE.format(began=str(began), go=str(go))}
-    machine.start_supervisord()
-    assert machine.install(machine.build("1", files=late)).returncode == 0
+    # The request takes as long as this machine needs for the switch.
+    web = {"web": msgspec.structs.replace(machine.web(), stop_timeout=60)}
+    machine.start_supervisord(web)
+    assert machine.install(machine.build("1", files=late, processes=web)).returncode == 0
     answers: list[str] = []
-    visitor = threading.Thread(target=lambda: answers.append(machine.get("/late")))
+
+    def visit() -> None:
+        url = f"http://127.0.0.1:{machine.port}/late"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            answers.append(answer.read().decode())
+
+    visitor = threading.Thread(target=visit)
     visitor.start()
     await_("the request", began.exists)
     other = Environment(key="f" * 32, packages={"gunicorn": GUNICORN, "uvicorn": UVICORN})
-    install = machine.popen(
-        "install", str(machine.build("2", files=late, environment=other)), "--probation", "0s"
-    )
+    newer = machine.build("2", files=late, environment=other, processes=web)
+    install = machine.popen("install", str(newer), "--probation", "0s")
     await_("the switch", lambda: releases.live_version(machine.site) == "2")
     await_("a visitor of the new one", lambda: machine.get() == "2")
     go.touch()
