@@ -209,8 +209,7 @@ def _reversal(gap: Gap, site: Site, tell: steps.Listener, run: Run | None) -> St
     def put_back() -> None:
         told = journal.last_run(site.journal)
         assert told is not None, "the run that is taken back is not in the journal"
-        newer = releases.read(site, gap.by)
-        applying.restore(site, newer, told.lines, tell, begun().record)
+        applying.restore(site, told.lines, tell, begun().record)
 
     names = ", ".join(one.name for one in gap.migrations)
     return Step(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
-from artifact.host import activate, applying, history, interrupted_migrations, releases
+from artifact.host import activate, applying, history, interrupted_migrations
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
 from artifact.journal import Journal, Run
@@ -161,11 +161,8 @@ def _point_previous(site: Site, run: Run) -> None:
 
 def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.Listener) -> None:
     """Give the release that a rollback was to leave the schema back that it knows."""
-    if run.began.command != "rollback" or not run.began.previous:
-        return
     try:
-        found = releases.read(site, run.began.previous)
-        note = applying.restore(site, found, run.lines, tell, record)
+        note = applying.restore(site, run.lines, tell, record)
     except (ArtifactError, OSError) as error:
         raise RollbackFailed(
             f"the {describe(run)} was interrupted after it took migrations back, and running them "
