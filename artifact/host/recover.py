@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
-from artifact.host import activate, applying, history, interrupted_migrations
+from artifact.host import activate, applying, history, interrupted_migrations, releases
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
 from artifact.journal import Journal, Run
