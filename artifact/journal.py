@@ -197,10 +197,10 @@ def _append(path: Path, line: bytes) -> None:
             written = os.write(descriptor, data)
             if written != len(data):
                 written += os.write(descriptor, data[written:])
+            os.fsync(descriptor)
         except OSError:
-            os.ftruncate(descriptor, size)  # a full disk leaves no half line
+            os.ftruncate(descriptor, size)  # a full disk leaves no half line, nor one we deny
             raise
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
     if fresh:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from artifact import steps
-from artifact.cli import terminal
+from artifact.cli import durations, terminal
 
 if TYPE_CHECKING:
     from artifact.host.install import Outcome
     from artifact.host.problem import Problem
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", value)
-    if matched is None:
-        raise click.BadParameter(f"expected a duration such as 30s, 15m or 1h, got {value!r}")
-    return float(matched[1]) * _UNITS[matched[2]]
 
 
 @click.command()
@@ -30,16 +20,23 @@ def _seconds(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--site", default="", metavar="DIR", help="The site; the artifact's own if left out.")
 @click.option("--digest", default="", metavar="sha256:…", help="Install this content, or nothing.")
 @click.option(
-    "--wait", callback=_seconds, default="15m", show_default=True, help="For another run."
+    "--wait", callback=durations.seconds, default="15m", show_default=True, help="For another run."
 )
 @click.option(
     "--probation",
-    callback=_seconds,
+    callback=durations.seconds,
     default="10s",
     show_default=True,
     help="How long to watch the new release before it counts as good.",
 )
 @click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
+@click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
+@click.option(
+    "--allow-unsafe",
+    multiple=True,
+    metavar="APP.0007",
+    help="Run this migration whatever its risk; may be repeated.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
 @terminal.talking
@@ -51,6 +48,8 @@ def command(
     wait: float,
     probation: float,
     allow_downgrade: bool,
+    migrate: bool,
+    allow_unsafe: tuple[str, ...],
     plan_only: bool,
     as_json: bool,
     tell: steps.Listener,
@@ -75,6 +74,8 @@ def command(
         wait=wait,
         probation=probation,
         allow_downgrade=allow_downgrade,
+        migrate=migrate,
+        allow_unsafe=allow_unsafe,
     )
     source = references.find(reference, lambda name: store.section(name, wishes.root))
     if plan_only:

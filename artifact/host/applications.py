@@ -109,7 +109,9 @@ def _request(site: Site, manifest: Manifest) -> dict[str, Any]:
     release = site.release(manifest.version).resolve()
     environment = release / "virtualenv"
     return {
-        "django": bool(manifest.django) or (release / "manage.py").is_file(),
+        # Elsewhere than at the top, it may do to sys.path what nobody here knows.
+        "django": (release / "manage.py").is_file()
+        and bool(manifest.django or "django" in manifest.environment.packages),
         "celery": {
             name: application
             for name, process in manifest.processes.items()
@@ -125,8 +127,10 @@ def _request(site: Site, manifest: Manifest) -> dict[str, Any]:
 
 
 def _application(command: str) -> str:
-    """Return what a celery command names as its application; empty where it names none."""
+    """Return what a celery command names as its application; empty where it names none here."""
     words = shlex.split(command)
+    if any(word.partition("=")[0] == "--workdir" for word in words):
+        return ""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word in {"-A", "--app"}:
             return following

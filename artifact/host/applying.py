@@ -22,7 +22,7 @@ from artifact.errors import (
     Refused,
     UsageError,
 )
-from artifact.host import migration_commands, migrations
+from artifact.host import migration_commands, migrations, releases
 from artifact.host.migrations import Database, Migration, Pending, Skipped
 from artifact.host.releases import Release
 from artifact.journal import Journal, Line
@@ -121,23 +121,22 @@ def reverse(
     return _asked(site, found, request, wishes, tell, record)
 
 
-def restore(
-    site: Site, found: Release, lines: Sequence[Line], tell: steps.Listener, record: Journal
-) -> str:
-    """Run again what a run took back, as its journal has it.
+def restore(site: Site, lines: Sequence[Line], tell: steps.Listener, record: Journal) -> str:
+    """Run again what a run took back, with the code that did.
 
     Args:
-        found: the release that took them back.
-        lines: of that run.
+        lines: of that run, in its journal.
 
     Returns:
         A note; empty where there was nothing to do.
 
-    Raises as `run`.
+    Raises as `run`; Refused also when the release is gone.
     """
     taken = tuple(name for _, name in begun(lines, TAKING_BACK))
     if not taken:
         return ""
+    by = next(line.version for line in lines if line.step == TAKING_BACK)
+    found = releases.read(site, by)
     again = run(site, found, Wishes(allow_unsafe=taken, only=taken), tell, record)
     return f"ran {', '.join(again.names)} again" if again.names else ""
 
@@ -161,7 +160,7 @@ def _asked(
         return Outcome()
     if what == "commands":
         return _commanded(site, found, tell, record)
-    talk = _Talk(tell, record)
+    talk = _Talk(tell, record, found.manifest.version)
     try:
         answer = migrations.ask(
             found,
@@ -184,7 +183,8 @@ def _commanded(site: Site, found: Release, tell: steps.Listener, record: Journal
     pending = migration_commands.pending(site, found, tell)
     if not pending:
         return Outcome()
-    record.add("applied", step=APPLYING, text=f"default: {' '.join(pending)}")
+    for name in pending:
+        record.add("applied", step=APPLYING, text=f"default: {name}")
     try:
         migration_commands.run(site, found, tell)
     except process.ChildFailed as error:
@@ -204,8 +204,8 @@ class _Talk:
         r"|(?P<verb>applying|taking back) (?P<migration>\S+) on (?P<alias>\S+)|(?P<said>.*))"
     )
 
-    def __init__(self, tell: steps.Listener, record: Journal) -> None:
-        self._tell, self._record = tell, record
+    def __init__(self, tell: steps.Listener, record: Journal, version: str) -> None:
+        self._tell, self._record, self._version = tell, record, version
         self.at = ""
         """The migration that it began last."""
 
@@ -215,11 +215,11 @@ class _Talk:
             self._tell(event)
         elif matched["before"]:
             text = f"{matched['database']}:{matched['names']}"
-            self._record.add("applied", step=BEFORE, text=text)
+            self._record.add("applied", step=BEFORE, version=self._version, text=text)
         elif matched["verb"]:
             self.at = matched["migration"]
             text = f"{matched['alias']}: {self.at}"
-            self._record.add("applied", step=matched["verb"], text=text)
+            self._record.add("applied", step=matched["verb"], version=self._version, text=text)
             self._tell(steps.Said(f"{matched['verb']} {self.at} on {matched['alias']}"))
         else:
             self._tell(steps.Said(matched["said"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import stat
 import time
@@ -10,8 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact import journal
 from artifact.errors import ArtifactError, ConfigurationError, Refused
-from artifact.host import health, launch, links, preflight, programs, releases, settings
+from artifact.host import (
+    freeze,
+    health,
+    launch,
+    links,
+    preflight,
+    programs,
+    releases,
+    settings,
+    status,
+)
 from artifact.host.problem import Problem
 from artifact.host.programs import Wanted
 from artifact.host.settings import Settings
@@ -22,6 +32,7 @@ from artifact.site import Site
 _CLOCK_SECONDS = 60
 """By which two machines' clocks may differ, and no one should care."""
 
+_HEALTH_SECONDS = 5.0
 _PRIVATE_TO_OTHERS = 0o027
 """What the env file grants to nobody: writing for its group, anything for others."""
 
@@ -142,7 +153,7 @@ def _rights(subject: _Subject) -> Iterator[Problem]:
         )
     user = launch.user_of(site)
     for path in (site.root, site.releases, site.environments, site.shared, *_live(subject)):
-        if path.is_dir() and not _can(user, path, 0o5):
+        if path.is_dir() and not preflight.may(user, path, 0o5):
             yield Problem(
                 f"{path} cannot be read by {user.pw_name}, who the processes run as",
                 f"chmod a+rx {path}",
@@ -156,7 +167,7 @@ def _shared_directories(subject: _Subject, user: pwd.struct_passwd) -> Iterator[
     install = subject.settings.merged(subject.manifest.install)
     for relative, is_directory in links.shared_paths(install.shared):
         path = subject.site.shared / relative
-        if is_directory and path.is_dir() and not _can(user, path, 0o7):
+        if is_directory and path.is_dir() and not preflight.may(user, path, 0o7):
             yield Problem(
                 f"the shared directory {path} cannot be written by {user.pw_name}, "
                 "who the processes run as",
@@ -171,21 +182,10 @@ def _live(subject: _Subject) -> Iterator[Path]:
         yield (release / "virtualenv").resolve()
 
 
-def _can(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:
-    """Tell whether a user has these rights, going by the mode alone."""
-    if user.pw_uid == 0:
-        return True
-    info = path.stat()
-    if info.st_uid == user.pw_uid:
-        return (info.st_mode >> 6) & wanted == wanted
-    if info.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
-        return (info.st_mode >> 3) & wanted == wanted
-    return info.st_mode & wanted == wanted
-
-
 def _interpreter(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is not None:
         yield from preflight.interpreter(subject.manifest.python)
+        yield from preflight.readable(subject.site, subject.manifest.python)
 
 
 def _glibc(subject: _Subject) -> Iterator[Problem]:
@@ -209,6 +209,38 @@ def _env(subject: _Subject) -> Iterator[Problem]:
         yield Problem(
             f"{path} has mode {mode:04o}, and holds what others must not read or change",
             f"chmod 0640 {path}",
+        )
+
+
+def _health(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is None:
+        return
+    if subject.settings.merged(subject.manifest.install).restart == "none":
+        return
+    for name, process in subject.manifest.processes.items():
+        if not process.listen:
+            continue
+        wish, address = health.of(process), health.connectable(process.listen)
+        answer = health.ask(address, wish, timeout=_HEALTH_SECONDS)
+        if not answer.ok:
+            yield Problem(
+                f"{name} does not answer well at {address}{wish.path}: {answer.text}",
+                answer.hint or f"artifact status {subject.site.root}",
+            )
+
+
+def _runs(subject: _Subject) -> Iterator[Problem]:
+    """Find what keeps the next run from starting as it should."""
+    site = subject.site
+    frozen = freeze.read(site)
+    if frozen is not None:
+        yield Problem(f"installs are refused: {site.root} is {frozen.describe()}", "artifact thaw")
+    last = journal.last_run(site.journal)
+    if last is not None and last.over is None and not status.is_locked(site.lock):
+        began = last.began
+        yield Problem(
+            f"the {began.command} {began.version} by {began.who} at {began.time} did not end",
+            f"artifact recover {site.root}",
         )
 
 
@@ -259,6 +291,8 @@ _CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
     "glibc": _glibc,
     "shared": _shared,
     "env": _env,
+    "health": _health,
+    "runs": _runs,
     "nginx": _nginx,
     "clock": _clock,
 }

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from artifact import files, steps
 from artifact.archive.reader import Artifact
-from artifact.errors import Refused
+from artifact.errors import Refused, UsageError
 from artifact.host import (
     activate,
+    applying,
     bundle,
     check,
     freeze,
@@ -52,6 +53,10 @@ class Wishes:
     """Seconds to watch the new release before it counts as good."""
     allow_downgrade: bool = False
     """Install it though it is older than the live one."""
+    migrate: bool = False
+    """Run the migrations, whatever the policy is."""
+    allow_unsafe: tuple[str, ...] = ()
+    """Migrations to run whatever their risk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +122,24 @@ def _identify(artifact: Artifact, wishes: Wishes) -> Site:
         observe.check_digest(artifact, wishes.digest)
     preflight.check_platform(artifact.manifest)
     site = observe.site_of(artifact, wishes.root)
+    observe.check_signature(artifact, site)
     observe.check_same_version(artifact, site)
     return site
 
 
 def _policies(facts: Facts, wishes: Wishes) -> None:
     freeze.check(facts.site, hint="ask them, or `artifact thaw` it; then repeat")
+    if wishes.allow_unsafe and _migrations(facts, wishes) != "run":
+        raise UsageError(
+            f"no migrations are run here, {', '.join(wishes.allow_unsafe)} neither",
+            hint='add --migrate, or set [install] migrations = "run"',
+        )
     if not wishes.allow_downgrade:
         observe.check_sequence(facts)
+
+
+def _migrations(facts: Facts, wishes: Wishes) -> str:
+    return "run" if wishes.migrate else facts.install.migrations
 
 
 def _make_private(site: Site) -> None:
@@ -258,7 +273,7 @@ def _switching(
     def finish() -> str:
         _said(record).release(version, "good", digest=facts.artifact.digest)
         # From here on it is done: what fails is a warning.
-        if facts.live and facts.live != version:
+        if facts.live and facts.live != version and site.release(facts.live).is_dir():
             try:
                 files.point(site.previous, facts.live)
             except OSError as error:
@@ -267,7 +282,15 @@ def _switching(
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
-    yield migrate.step(site, version, facts.install.migrations, tell, record, lock)
+    yield migrate.step(
+        site,
+        version,
+        _migrations(facts, wishes),
+        tell,
+        record,
+        wishes=applying.Wishes(wishes.allow_unsafe, wait=wishes.wait),
+        lock=lock,
+    )
     yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"

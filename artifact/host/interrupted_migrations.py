@@ -34,15 +34,13 @@ def look(site: Site, run: Run, tell: steps.Listener) -> Left:
     if seen.troubles:
         text = f"it had begun {_names(began)}: {'; '.join(seen.troubles)}"
         return Left(text, MigrationHalfDone.code)
-    applied = {(one.alias, name) for one in seen.databases for name in one.applied}
-    whole = {
-        (one.alias, migration.name)
+    atomic = {
+        (one.alias, migration.name): migration.atomic
         for one in seen.databases
         for migration in one.pending
-        if migration.atomic
     }
-    ran = [one for one in began if one in applied]
-    half = [one for one in began if one not in applied and one not in whole]
+    ran = [one for one in began if one not in atomic]
+    half = [one for one in began if not atomic.get(one, True)]
     said = f"it had run {_names(ran)}" if ran else "no migration was run"
     if half:
         tell(

@@ -12,6 +12,7 @@ import pwd
 import signal
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from artifact import process, variables
@@ -144,9 +145,10 @@ def _serve(
     _say(site, name, called, version)
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
+    # Now, for the site's user may not be able to read, and so to import, anything of ours.
+    end_with_parent = _ending_with_parent() if slot == SMOKE else _nothing
     _drop_privileges(user)
-    if slot == SMOKE:
-        _end_with_parent()
+    end_with_parent()
     _become([_reachable(word, draining) for word in argv], environment)
 
 
@@ -237,12 +239,16 @@ def _drop_privileges(user: pwd.struct_passwd) -> None:
     os.setuid(user.pw_uid)
 
 
-def _end_with_parent() -> None:
-    """Have the kernel send TERM when the install that tries a release is killed."""
+def _ending_with_parent() -> Callable[[], None]:
+    """Return what has the kernel send TERM when the install that tries a release is killed."""
     import ctypes
 
+    library = ctypes.CDLL(None)
     # prctl(2): PR_SET_PDEATHSIG; it survives exec, but not a change of user, so it comes last.
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+    return lambda: library.prctl(1, signal.SIGTERM, 0, 0, 0)
+
+
+def _nothing() -> None: ...
 
 
 def _sleep() -> None:

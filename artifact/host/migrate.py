@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from artifact import files, journal, process, steps
 from artifact.errors import Refused
 from artifact.host import applying, migrations, recording, recover, releases
 from artifact.host.applying import Outcome, Wishes
-from artifact.host.migrations import Pending
+from artifact.host.migrations import Database, Pending
 from artifact.host.releases import Release
 from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
-
-STEP = "migrations"
-"""The step of an install, by which recovery knows how far it came."""
 
 
 def migrate(site: Site, version: str, wishes: Wishes, tell: steps.Listener) -> Outcome:
@@ -65,7 +63,9 @@ def policy(
     if not migrations.kind(found):
         return "the application has none"
     if chosen == "run" and record is not None:
-        return _done(applying.run(site, found, wishes or Wishes(), tell, record))
+        outcome = applying.run(site, found, wishes or Wishes(), tell, record)
+        _warn_of_newer(outcome.databases, version, tell)
+        return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
     try:
         seen = migrations.pending(site, version, tell)
     except Refused as error:
@@ -76,6 +76,7 @@ def policy(
         return "not known"
     for trouble in seen.troubles:
         tell(steps.Warned(trouble))
+    _warn_of_newer(seen.databases, version, tell)
     for migration in seen.migrations:
         tell(steps.Said(f"pending, {migration.risk}: {migration.named}"))
     if chosen == "stop":
@@ -92,6 +93,8 @@ def step(
     chosen: str,
     tell: steps.Listener,
     record: Journal | None,
+    *,
+    wishes: Wishes | None = None,
     lock: int | None = None,
 ) -> Step:
     """Return the step of an install that comes after the checks and before the switch.
@@ -110,9 +113,9 @@ def step(
 
     def follow() -> str:
         with process.sharing(lock) if lock is not None else nullcontext():
-            return policy(site, version, chosen, tell, record=record)
+            return policy(site, version, chosen, tell, record=record, wishes=wishes)
 
-    return Step(STEP, said.get(chosen, said["list"]), follow)
+    return Step("migrations", said.get(chosen, said["list"]), follow)
 
 
 def _stop(seen: Pending, found: Release) -> None:
@@ -125,5 +128,8 @@ def _stop(seen: Pending, found: Release) -> None:
         )
 
 
-def _done(outcome: Outcome) -> str:
-    return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
+def _warn_of_newer(databases: Sequence[Database], version: str, tell: steps.Listener) -> None:
+    for one in databases:
+        if one.ahead:
+            names = ", ".join(one.ahead)
+            tell(steps.Warned(f"{version} does not know {names}, which {one.alias} has already"))

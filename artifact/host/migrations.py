@@ -104,6 +104,15 @@ class Pending(msgspec.Struct, frozen=True):
     kind: Kind = ""
 
     @property
+    def known_names(self) -> frozenset[str]:
+        """All that the code knows, by the names that migrations have here."""
+        return frozenset(
+            name if self.kind == "alembic" else f"{app}.{name}"
+            for app, names in self.known.items()
+            for name in names
+        )
+
+    @property
     def migrations(self) -> tuple[Migration, ...]:
         """All that is pending."""
         return tuple(one for database in self.databases for one in database.pending)

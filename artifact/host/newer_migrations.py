@@ -16,10 +16,6 @@ from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
 
-REVERSE = "reverse-migrations"
-"""The step by which recovery knows that migrations may have been taken back."""
-
-
 Choice = Literal["judge", "take back", "ignore"]
 """What to do about them: go on where they only added, take them back first, or nothing."""
 
@@ -48,6 +44,8 @@ class Gap:
     """Why nobody can tell; the rest is empty then."""
     known: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What the target knows."""
+    pending: tuple[str, ...] = ()
+    """What the target has and the databases lack, as after a way back and forth again."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,6 +64,8 @@ class Gap:
 def find(site: Site, live: str, target: Release, tell: steps.Listener) -> Gap:
     """Ask the databases what they have that a release does not know; changes nothing."""
     version = target.manifest.version
+    if migrations.kind(target) in {"", "commands"}:
+        return Gap()  # nobody can compare what only commands tell
     try:
         seen = migrations.pending(site, version, tell)
     except Refused as error:
@@ -75,8 +75,8 @@ def find(site: Site, live: str, target: Release, tell: steps.Listener) -> Gap:
     ahead = {name for one in seen.databases for name in one.ahead}
     # Applications that the target does not have at all are not ahead of it, but left over.
     if not ahead and not any(one.leftover for one in seen.databases):
-        return Gap(known=seen.known)
-    best = Gap(unjudged=tuple(sorted(ahead)), known=seen.known)
+        return Gap(known=seen.known, pending=_pending(seen))
+    best = Gap(unjudged=tuple(sorted(ahead)), known=seen.known, pending=_pending(seen))
     for other in _who_may_know(site, live, target, ahead):
         judged = _judged(site, other, seen, ahead, tell)
         if judged is not None and (not best.by or len(judged.unjudged) < len(best.unjudged)):
@@ -114,9 +114,15 @@ def _judged(
     return Gap(
         by=version,
         migrations=tuple(found.values()),
-        unjudged=tuple(sorted(ahead - found.keys())),
+        # What it knows and did not name has only another name there: it was squashed.
+        unjudged=tuple(sorted(ahead - found.keys() - seen.known_names)),
         known=target.known,
+        pending=_pending(target),
     )
+
+
+def _pending(target: Pending) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.name for one in target.migrations))
 
 
 def check(gap: Gap, version: str, choice: Choice) -> None:
@@ -161,7 +167,7 @@ def steps_of(
     Args:
         run: None for a plan that is only read.
     """
-    if not (gap.names or gap.trouble):
+    if not (gap.names or gap.trouble or gap.pending):
         return
 
     def compare() -> str:
@@ -169,7 +175,10 @@ def steps_of(
         if gap.trouble:
             tell(steps.Warned(f"nobody can tell whether the databases suit {version}"))
             return "not known"
-        if choice != "take back":
+        if gap.pending:
+            text = f"{version} goes live with {', '.join(gap.pending)} pending"
+            tell(steps.Warned(text, f"`artifact migrate --release {version}` runs what is safe"))
+        if gap.names and choice != "take back":
             _warn(gap, version, tell)
         return ", ".join(gap.names)
 
@@ -200,8 +209,9 @@ def _reversal(gap: Gap, site: Site, tell: steps.Listener, run: Run | None) -> St
     def put_back() -> None:
         told = journal.last_run(site.journal)
         assert told is not None, "the run that is taken back is not in the journal"
-        newer = releases.read(site, gap.by)
-        applying.restore(site, newer, told.lines, tell, begun().record)
+        applying.restore(site, told.lines, tell, begun().record)
 
     names = ", ".join(one.name for one in gap.migrations)
-    return Step(REVERSE, f"take back {names} with the code of {gap.by}", take_back, put_back)
+    return Step(
+        "reverse-migrations", f"take back {names} with the code of {gap.by}", take_back, put_back
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from artifact import journal
 from artifact.archive.reader import Artifact
-from artifact.errors import ArtifactRejected, Refused, UsageError
+from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
 from artifact.host import incoming, releases, unpack
 from artifact.host import settings as site_settings
 from artifact.host.settings import Settings
@@ -95,6 +95,25 @@ def check_digest(artifact: Artifact, wanted: str) -> None:
             f"{artifact.manifest.reference} is {artifact.digest}, not {wanted}",
             hint="fetch it again, or find out who built this one",
         )
+
+
+def check_signature(artifact: Artifact, site: Site) -> str:
+    """Refuse what nobody signed whom the site's own settings allow to; return who signed it.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+        UsageError: there is no such file of signers.
+        ArtifactRejected: it is not signed, or not by one of them.
+    """
+    signers = site_settings.load(site).signers
+    if not signers:
+        return ""
+    if not Path(signers).is_absolute():
+        raise ConfigurationError(f"{site.settings}: signers: {signers!r} is no absolute path")
+    from artifact.archive import reader, signature
+
+    with reader.naming(artifact.name):
+        return signature.verify(artifact.content, artifact.signature, Path(signers))
 
 
 def check_same_version(artifact: Artifact, site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
         *rights(facts.site),
         *_space(facts),
         *interpreter(facts.manifest.python),
+        *(readable(facts.site, facts.manifest.python) if facts.managed else ()),
         *glibc(facts.manifest.python),
         *_content(facts),
         *shared_files(facts.site, facts.install.shared),
@@ -108,7 +110,8 @@ def room(site: Site, components: Sequence[Component], fetched: int = 0) -> Itera
     # Some file systems make inodes as they need them and say 0.
     if disk.f_files and disk.f_favail < entries + _SPARE_INODES:
         yield Problem(
-            f"{site.root} has {disk.f_favail} inodes free and needs {entries + _SPARE_INODES}",
+            f"{site.root} has {disk.f_favail} inodes free and needs {entries + _SPARE_INODES}: "
+            f"{entries + _SPARE_INODES - disk.f_favail} are missing",
             "delete old releases, or make the file system anew with more inodes (mkfs -N)",
         )
 
@@ -132,6 +135,34 @@ def interpreter(wanted: Python) -> Iterator[Problem]:
             f"{path} is {found}; the environment was compiled for {needed}",
             "build on a machine with this server's interpreter, or install the other one here",
         )
+
+
+def readable(site: Site, wanted: Python) -> Iterator[Problem]:
+    """Find whether the processes' user cannot reach the interpreter: as root we can."""
+    try:
+        user = launch.user_of(site)
+        real = Path(wanted.interpreter).resolve(strict=True)
+    except (ConfigurationError, OSError):
+        return  # said elsewhere
+    closed = next((one for one in reversed(real.parents) if not may(user, one, 0o1)), None)
+    if closed is not None:
+        yield Problem(
+            f"{user.pw_name}, who the processes run as, cannot reach the interpreter {real}: "
+            f"{closed} is closed to others",
+            f"install the interpreter where all can read it, or: chmod a+x {closed}",
+        )
+
+
+def may(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:
+    """Tell whether a user has these rights (of 0o7), going by the mode alone."""
+    if user.pw_uid == 0:
+        return True
+    info = path.stat()
+    if info.st_uid == user.pw_uid:
+        return (info.st_mode >> 6) & wanted == wanted
+    if info.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
+        return (info.st_mode >> 3) & wanted == wanted
+    return info.st_mode & wanted == wanted
 
 
 def glibc(wanted: Python) -> Iterator[Problem]:

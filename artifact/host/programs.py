@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -58,6 +59,63 @@ def problems(wanted: Wanted) -> Iterator[Problem]:
         if manner is not None:
             yield from _signal(wanted.manifest, name, process, manner)
             yield from _patience(process, manner)
+    yield from ports(wanted)
+
+
+def ports(wanted: Wanted) -> Iterator[Problem]:
+    """Find addresses that another program than supervisor, or what it started, listens on.
+
+    Raises:
+        SupervisorError: supervisor does not answer.
+    """
+    daemon = supervisor.daemon_pid(wanted.settings.supervisor.url)
+    for name, process in wanted.manifest.processes.items():
+        by = holder(process.listen, daemon)
+        if by:
+            yield Problem(
+                f"processes.{name} is to listen on {process.listen}, which {by} does already",
+                "end that, or give the process another address in artifact.toml",
+            )
+
+
+def holder(listen: str, daemon: int) -> str:
+    """Return who listens on a port: "nginx (pid 80)"; empty for nobody, and for supervisor's own.
+
+    Whose sockets are not ours to see counts as nobody.
+
+    Args:
+        daemon: supervisord's pid; 0 where none runs.
+    """
+    import psutil  # 20 ms
+
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        return ""
+
+    def is_wanted(status: str, address: tuple[object, ...]) -> bool:
+        if status != psutil.CONN_LISTEN or not address:
+            return False
+        return address[1] == int(port) and _meet(host.strip("[]"), str(address[0]))
+
+    # Supervisor holds the sockets of slots itself, and its are few; all of a machine's take long.
+    with contextlib.suppress(psutil.Error):
+        own = psutil.Process(daemon).net_connections("tcp") if daemon else ()
+        if any(is_wanted(one.status, one.laddr) for one in own):
+            return ""
+    for one in psutil.net_connections("tcp"):
+        if one.pid is None or not is_wanted(one.status, one.laddr):
+            continue
+        with contextlib.suppress(psutil.Error):
+            found = psutil.Process(one.pid)
+            if daemon not in {found.pid, *(parent.pid for parent in found.parents())}:
+                return f"{found.name()} (pid {found.pid})"
+    return ""
+
+
+def _meet(one: str, other: str) -> bool:
+    """Tell whether two hosts cannot both have a port."""
+    everywhere = {"", "0.0.0.0", "::"}  # noqa: S104
+    return one == other or one in everywhere or other in everywhere
 
 
 def details(wanted: Wanted) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ class Recovered:
 
     run: Run
     how: str
-    """ "finished", "cleaned up after" or "took back"."""
+    """ "finished", "cleaned up after", "took back" or "left alone what came after"."""
     migrated: str = ""
     """What it did to the databases; empty for nothing."""
 
@@ -44,9 +44,10 @@ def recover(site: Site, tell: steps.Listener) -> Recovered | None:
         What was done; None where the last run had ended.
 
     Raises:
-        Refused: the disk says no; what the run had done stands as it was.
+        Refused: the disk says no, or a link is none; what the run had done stands as it was.
         RollbackFailed: the old release cannot be made live again.
     """
+    releases.check_links(site)
     try:
         return _recover(site, tell)
     except OSError as error:
@@ -80,6 +81,9 @@ def _recover(site: Site, tell: steps.Listener) -> Recovered | None:
         left = interrupted_migrations.look(site, run, tell)
         record.over(left.code, f"interrupted before the switch; {left.text or 'nothing changed'}")
         done = Recovered(run, "cleaned up after", left.text)
+    elif _is_past(site, run):
+        record.over(7, "interrupted in the switch; another release has been made live since")
+        done = Recovered(run, "left alone what came after")
     else:
         _take_back(site, run, tell)
         _put_migrations_back(site, run, record, tell)
@@ -138,6 +142,13 @@ def _mark_left(run: Run, record: Journal) -> None:
         record.release(left, "rolled-back", reason=f"left by a rollback to {run.began.version}")
 
 
+def _is_past(site: Site, run: Run) -> bool:
+    """Tell whether a whole release is live that the run knew nothing of: its journal was cut."""
+    live = releases.live_version(site)
+    known = {"", run.began.version, run.began.previous}
+    return live not in known and site.release(live).is_dir()
+
+
 def _is_good(run: Run) -> bool:
     return any(line.event == "release" and line.state == "good" for line in run.lines)
 
@@ -150,11 +161,8 @@ def _point_previous(site: Site, run: Run) -> None:
 
 def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.Listener) -> None:
     """Give the release that a rollback was to leave the schema back that it knows."""
-    if run.began.command != "rollback" or not run.began.previous:
-        return
     try:
-        found = releases.read(site, run.began.previous)
-        note = applying.restore(site, found, run.lines, tell, record)
+        note = applying.restore(site, run.lines, tell, record)
     except (ArtifactError, OSError) as error:
         raise RollbackFailed(
             f"the {describe(run)} was interrupted after it took migrations back, and running them "

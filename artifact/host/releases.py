@@ -59,8 +59,24 @@ def digest_of(site: Site, version: str) -> str:
     return manifests.digest(content)
 
 
+def check_links(site: Site) -> None:
+    """Refuse to go on where something stands in the place of a link: no rename replaces that.
+
+    Raises:
+        Refused: `current` or `previous` is a directory or a file.
+    """
+    for link in (site.current, site.previous):
+        if link.exists() and not link.is_symlink():
+            raise Refused(
+                f"{link} is not a link to a release; nothing has changed",
+                hint=f"`mv {link} {site.root}/` and look what it is; then repeat this command",
+            )
+
+
 def _target(link: Path) -> str:
+    """Return the release that a link names; empty when it names none of this site."""
     try:
-        return os.readlink(link).rstrip("/").rpartition("/")[2]
+        parent, version = os.path.split(os.path.join(link.parent, os.readlink(link).rstrip("/")))
     except OSError:
         return ""
+    return version if os.path.realpath(parent) == os.path.realpath(link.parent) else ""

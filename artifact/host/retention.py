@@ -65,7 +65,7 @@ class Pruning:
 
 
 def uses(site: Site) -> dict[str, tuple[str, ...]]:
-    """Return who needs which version: "current", "previous", "slot 0 of web", "leased"."""
+    """Return who needs which version: "current", "previous", "pinned", "slot 0 of web"…"""
     found: dict[str, list[str]] = {}
 
     def add(version: str, use: str) -> None:
@@ -74,6 +74,8 @@ def uses(site: Site) -> dict[str, tuple[str, ...]]:
 
     add(releases.live_version(site), "current")
     add(releases.previous_version(site), "previous")
+    for version in site_settings.load(site).pinned:
+        add(version, "pinned")
     for process, versions in state.read(site.state).slots.items():
         for slot, version in enumerate(versions):
             add(version, f"slot {slot} of {process}")

@@ -42,6 +42,10 @@ class Settings(_Section, frozen=True, kw_only=True):
 
     user: str = ""
     """Who the processes run as when supervisor starts them as root."""
+    signers: str = ""
+    """An allowed_signers file, see ssh-keygen(1): only what one of them signed is installed."""
+    pinned: tuple[str, ...] = ()
+    """Versions that are never pruned."""
     supervisor: SupervisorSection = SupervisorSection()
     install: InstallSection = InstallSection()
     store: dict[str, Any] = {}

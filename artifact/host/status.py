@@ -84,7 +84,7 @@ def look(site: Site) -> Status:
             for name, answer in answers.items()
             if not answer.ok
         ]
-    last_run, busy = journal.last_run(site.journal), _is_locked(site.lock)
+    last_run, busy = journal.last_run(site.journal), is_locked(site.lock)
     if last_run is not None and last_run.over is None and not busy:
         problems.append(
             f"the {_what(last_run)} did not end; `artifact recover` finishes it or takes it back"
@@ -110,7 +110,11 @@ def _what(run: journal.Run) -> str:
 
 def _release(site: Site, live: str, problems: list[str]) -> Release | None:
     if not live:
-        problems.append("no release is live")
+        problems.append(
+            f"{site.current} names no release of this site"
+            if os.path.lexists(site.current)
+            else "no release is live"
+        )
         return None
     try:
         return releases.read(site, live)
@@ -165,7 +169,7 @@ def _faults(program: str, mine: list[Running], live: str) -> Iterator[str]:
         yield f"all of {program} is asleep"
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Tell whether a run holds the site's lock just now, without waiting for it or taking it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -164,8 +164,10 @@ def _wake(
     elif believe:
         return
     names, numbers = [one.name for one in mine], [_number(one) for one in mine]
+    began = time.monotonic()
     with applications.answering(program.site, version, program.process, numbers) as answered:
         wait_until_settled(program, names, version, answered=answered)
+    _said_wait(program, began, f"{', '.join(names)} answered")
 
 
 def _put_to_sleep(program: Program, members: Sequence[Member], turn: int | None) -> None:
@@ -189,16 +191,26 @@ def _one_by_one(program: Program, members: Sequence[Member], version: str) -> No
         program.tell(steps.Said(f"restarting {one.name}"))
         _stop(program, [one])
         supervisor.start(program.url, one.name)
+        began = time.monotonic()
         wait_until_settled(program, [one.name], version)
+        _said_wait(program, began, f"{one.name} had stayed up")
+
+
+def _said_wait(program: Program, began: float, what: str) -> None:
+    program.tell(steps.Said(f"waited {time.monotonic() - began:.2f} s until {what}"))
 
 
 def _stop(program: Program, members: Sequence[Member]) -> None:
     """Stop processes, all at the same time, and wait until the last has finished its task."""
     up = [one for one in members if one.state not in {"STOPPED", "EXITED", "FATAL"}]
+    if not up:
+        return
+    began = time.monotonic()
     for one in up:
         supervisor.begin_stop(program.url, one.name)
     for one in up:
         supervisor.stop(program.url, one.name, program.patience)
+    _said_wait(program, began, f"{', '.join(one.name for one in up)} ended")
 
 
 def _turn(member: Member) -> int:

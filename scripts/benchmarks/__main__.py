@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from benchmarks import machine, peers, report, workshop
+from benchmarks import machine, report, workshop
 from benchmarks.figures import Figure
 from benchmarks.measuring import BenchFailed
 from benchmarks.report import Report
 from benchmarks.rows import Row
 
-NAMES = ("build",)
+NAMES = ("build", "switch")
 
 
 def _tell(line: str) -> None:
@@ -91,7 +91,7 @@ def _measure(name: str, rows: list[Row], work: Path | None, rounds: int | None) 
             except BenchFailed as error:
                 _tell(f"  {error}")
                 failures.append(f"{row.name}: {str(error).splitlines()[0]}")
-        described |= {"peers": peers.described(shop)}
+        described |= importlib.import_module(f"benchmarks.{name}").described(shop)
         minutes = (time.monotonic() - began) / 60
     return Report(name, described, tuple(figures), tuple(failures), minutes)
 

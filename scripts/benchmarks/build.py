@@ -50,6 +50,11 @@ def _peers(shop: Workshop) -> Peers:
     return peers.install(shop)
 
 
+def described(shop: Workshop) -> dict[str, str]:
+    """Return the versions of what was measured beside ours."""
+    return {"peers": peers.described(shop)}
+
+
 def rebuild(shop: Workshop) -> Iterator[Figure]:
     """Measure builds whose requirements did not change, each of a new commit."""
     pair = _pair(shop, "b", "warm")

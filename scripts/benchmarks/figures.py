@@ -71,7 +71,8 @@ class Figure:
         verdict = "met" if self.met else "MISSED"
         if isinstance(self.value, bool):
             return f"{self.name}: {'yes' if self.value else 'no'}, goal yes, {verdict}"
-        assert self.goal is not None
+        if self.goal is None:
+            return f"{self.name}: {self.value}"
         median = self.value.median
         return f"{self.name}: {_exact(median, self.goal)}, goal {self.goal}, {verdict}"
 
@@ -168,6 +169,8 @@ def _exact(value: float, goal: Goal) -> str:
 
 
 def _digits(value: float) -> int:
+    if isinstance(value, int):  # a count
+        return 0
     if value >= 100:
         return 0
     return 1 if value >= 10 else 2 if value >= 1.1 else 3

@@ -12,8 +12,9 @@ from typing import NoReturn
 
 import click
 
-from tortures import kill, power
+from tortures import concurrent, drain, kill, many, power
 from tortures.kill import Result
+from tortures.place import Broken
 
 CANNOT = 3
 """Exit code where a torture is impossible here."""
@@ -60,6 +61,51 @@ def _power(*, every: int, seed: int, only: tuple[str, ...], processes: int, insi
         _report(power.run(only, every, seed, processes))
     except power.Impossible as error:
         _cannot(str(error))
+
+
+@main.command("concurrent")
+@click.option("--installs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@_seed
+def _concurrent(*, installs: int, rounds: int, seed: int) -> None:
+    """Install same and different versions at once, with a prune in a loop and a reader."""
+    try:
+        seen = concurrent.run(installs, rounds, seed)
+    except Broken as broken:
+        raise click.ClickException(str(broken)) from broken
+    for (command, code), count in sorted(seen.exits.items()):
+        click.echo(f"{command:8} exit {code} {count:5}")
+    click.echo(f"{seen.installed} installs and {seen.pruned} prunes had something to do")
+    click.echo(f"{seen.reads} reads through current, {seen.rate:.0f} a second, none failed")
+
+
+@main.command("drain")
+@click.option("--rounds", type=click.IntRange(1), default=100, show_default=True)
+def _drain(*, rounds: int) -> None:
+    """Prune while workers of old releases import lazily."""
+    try:
+        count = sum(1 for _ in drain.run(rounds))
+    except Broken as broken:
+        raise click.ClickException(str(broken)) from broken
+    imports = count * drain.MODULES
+    click.echo(
+        f"{count} workers drained, {imports} late imports, "
+        f"{count * (drain.PRUNES + 1)} prunes, nothing failed"
+    )
+
+
+@main.command("many")
+@click.option("--count", type=click.IntRange(10), default=many.MANY, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+def _many(*, count: int, rounds: int) -> None:
+    """Time the commands in a site with five releases and with many."""
+    timed = list(many.run(count, rounds))
+    for one in timed:
+        click.echo(
+            f"{one.command:16} {one.few:5.2f} s with {many.FEW}, {one.many:5.2f} s with {count}"
+        )
+    if not all(one.fine for one in timed):
+        sys.exit(1)
 
 
 def _without_trace(arguments: list[str]) -> NoReturn:

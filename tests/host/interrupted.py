@@ -2,7 +2,8 @@
 
 `python -m … FILE SIGNAL WHERE` installs; `python -m … SIGNAL WHERE COMMAND…` runs another command.
 
-WHERE is "started:STEP", "ended:STEP", "progress" or "said:WORD".
+WHERE is "started:STEP", "ended:STEP", "progress" or "said:WORD"; with a "!" behind it the signal is
+sent again at every event that follows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from artifact.cli import terminal
 
 def at(where: str, number: signal.Signals) -> Callable[[steps.Event], None]:
     """Return a listener that sends the signal at the first event of that kind."""
-    kind, _, which = where.partition(":")
+    again = where.endswith("!")
+    kind, _, which = where.removesuffix("!").partition(":")
     sent: list[bool] = []
 
     def hear(event: steps.Event) -> None:
@@ -34,7 +36,7 @@ def at(where: str, number: signal.Signals) -> Callable[[steps.Event], None]:
                 hit = kind == "said" and which in text
             case _:
                 hit = False
-        if hit and not sent:
+        if (hit and not sent) or (sent and again):
             sent.append(True)
             os.kill(os.getpid(), number)
 

@@ -183,6 +183,7 @@ class Machine:
         files: Mapping[str, str] | None = None,
         processes: Mapping[str, Process] | None = None,
         install: Install | None = None,
+        sign: Callable[[bytes], bytes] | None = None,
         **changes: object,
     ) -> Path:
         """Write an artifact of the application and return its path."""
@@ -221,7 +222,7 @@ class Machine:
             return msgspec.structs.replace(described, **changes)
 
         path = self.directory / f"{NAME}-{version}.tgz"
-        writer.write(path, packed, describe, lambda _event: None)
+        writer.write(path, packed, describe, lambda _event: None, sign)
         return path
 
     def start_supervisord(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from artifact import process
 from artifact.services import supervisor
 from tests.host.machine import Machine, await_, end, free_port
 
+ME = pwd.getpwuid(os.geteuid()).pw_name
 SUPERVISORDS = {
     "pypi": str(Path(sys.executable).with_name("supervisord")),
     "debian": "/usr/bin/supervisord",

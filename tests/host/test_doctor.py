@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from artifact import files, manifest
-from artifact.host import doctor, programs
+from artifact import files, journal, manifest
+from artifact.host import doctor, freeze, preflight, programs
 from artifact.host.doctor import Report
 from artifact.host.problem import Problem
 from artifact.host.settings import Settings, SupervisorSection
@@ -156,6 +156,32 @@ def test_too_few_inodes_are_found_on_a_file_system_without_any(site: Site, tmp_p
         subprocess.run(["umount", str(mount)], check=True)
 
 
+def test_a_frozen_site_a_run_that_was_killed_and_bad_health_are_found(
+    served: Machine, site: Site
+) -> None:
+    freeze.freeze(site, "inventory")
+    text, hint = found(site)["runs"]
+    assert "inventory" in text
+    assert hint == "artifact thaw"
+    freeze.thaw(site)
+    kept = site.journal.read_bytes()
+    journal.begin(site.journal, command="prune", version="", digest="", previous="1")
+    text, hint = found(site)["runs"]
+    assert "did not end" in text
+    assert hint == f"artifact recover {site.root}"
+    site.journal.write_bytes(kept)
+
+    def strict(described: Manifest) -> Manifest:
+        wish = manifest.Health(path="/healthz", status=(204,))
+        web = msgspec.structs.replace(described.processes["web"], health=wish)
+        return msgspec.structs.replace(described, processes={"web": web})
+
+    with manifest_with(site, strict):
+        text, hint = found(site)["health"]
+        assert f"web does not answer well at 127.0.0.1:{served.port}/healthz: 200 OK" in text
+        assert hint == f"artifact status {site.root}"
+
+
 def test_the_sites_own_faults(site: Site) -> None:
     # private
     site.private.chmod(0o755)
@@ -214,7 +240,8 @@ def test_what_the_processes_user_cannot_reach_is_found(site: Site) -> None:
     assert hint == f"chown nobody {media}"
     account = pwd.getpwnam("nobody")
     os.chown(media, account.pw_uid, account.pw_gid)
-    assert found(site) == {}
+    # The interpreter these tests run in may be root's own.
+    assert set(found(site)) <= {"interpreter"}
     site.releases.chmod(0o700)
     assert found(site)["rights"] == (
         f"{site.releases} cannot be read by nobody, who the processes run as",
@@ -227,6 +254,23 @@ def test_what_the_processes_user_cannot_reach_is_found(site: Site) -> None:
     assert "there is no user 'nobody-at-all'" in missing.text
     assert missing.hint == f"artifact setup {site.root}"
     site.settings.unlink()
+
+
+@pytest.mark.skipif(not ROOT, reason="only root runs processes as another user")
+def test_an_interpreter_that_the_processes_user_cannot_reach_is_found(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents[:-2]):
+        parent.chmod(0o755)
+    site, python = Site(tmp_path / "site"), tmp_path / "closed" / "python"
+    site.root.mkdir()
+    site.settings.write_text('user = "nobody"\n')
+    python.parent.mkdir(mode=0o700)
+    python.touch()
+    wanted = msgspec.structs.replace(example().python, interpreter=str(python))
+    (problem,) = preflight.readable(site, wanted)
+    assert f"cannot reach the interpreter {python}: {python.parent} is closed" in problem.text
+    assert f"chmod a+x {python.parent}" in problem.hint
+    python.parent.chmod(0o711)
+    assert list(preflight.readable(site, wanted)) == []
 
 
 # supervisor

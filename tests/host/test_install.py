@@ -17,7 +17,7 @@ import pytest
 
 from artifact import files, journal
 from artifact.manifest import Install, Process, Python
-from tests.host.machine import ARTIFACT, Machine, await_, load
+from tests.host.machine import ARTIFACT, Machine, load
 
 
 def links(machine: Machine) -> tuple[str, str]:
@@ -74,41 +74,6 @@ def test_a_process_lives_in_real_paths_with_the_sites_variables(machine: Machine
     assert found["PATH"].startswith(f"{environment}/bin:")
     assert found["HOME"] == os.path.expanduser("~root" if os.geteuid() == 0 else "~")
     assert "PYTHONPATH" not in found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [
-        "python -m gunicorn app:application --workers 2",
-        "python -m gunicorn app:application --workers 1 --threads 4",
-        "python -m uvicorn app:asgi",
-    ],
-    ids=["sync", "gthread", "uvicorn"],
-)
-def test_no_request_is_lost_while_releases_change(machine: Machine, command: str) -> None:
-    processes = {"web": machine.web(command)}
-    machine.start_supervisord(processes)
-    assert machine.install(machine.build("1", processes=processes)).returncode == 0
-    paths = ("/",) if "uvicorn" in command else ("/", "/slow", "/lazy")
-    with load(machine, *paths) as seen:
-        for version in ("2", "3"):
-            done = machine.install(machine.build(version, processes=processes))
-            assert done.returncode == 0, done.stderr
-            await_(f"an answer of {version}", lambda v=version: v in seen.bodies)  # type: ignore[misc]
-    assert seen.failures == []
-    assert set(seen.bodies) == {"1", "2", "3"}
-    assert links(machine) == ("3", "2")
-
-
-def test_an_old_worker_that_imports_after_the_switch_gets_its_own_release(
-    machine: Machine,
-) -> None:
-    """The old slot is stopped by hand only later: it must not follow `current`."""
-    machine.start_supervisord()
-    assert machine.install(machine.build("1")).returncode == 0
-    files.point(machine.site.current, "2")  # as if the switch had happened around it
-    assert machine.get("/lazy") == "1"
 
 
 BAD_RELEASES: dict[str, tuple[dict[str, Any], str]] = {

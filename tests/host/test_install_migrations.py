@@ -40,12 +40,13 @@ def built(
     migrations: Mapping[str, str],
     *,
     extra: Mapping[str, str] | None = None,
+    policy: str = "run",
 ) -> Path:
     return server.build(
         version,
         files=sources(migrations, extra=extra),
         processes={},
-        install=Install(restart="none", migrations="run"),
+        install=Install(restart="none", migrations=policy),
         django="settings",
     )
 
@@ -76,9 +77,27 @@ def test_an_install_whose_migration_fails_ends_with_what_is_true(server: Machine
     assert "part of it may have stayed" in failed.stderr
     assert "nothing live has changed" not in failed.stderr
 
-    fine = server.install(built(server, "4", FIRST))
-    assert fine.returncode == 0, fine.stderr
+    done = server.install(built(server, "4", FIRST))
+    assert done.returncode == 0, done.stderr
     assert os.readlink(server.site.current) == "4"
+
+
+def test_an_install_runs_what_is_asked_for_on_its_command_line(server: Machine) -> None:
+    drop = {**FIRST, "0002_drop": 'migrations.RemoveField("Item", "name")'}
+    first = server.install(built(server, "1", FIRST, policy="list"), "--migrate")
+    assert first.returncode == 0, first.stderr
+    path = built(server, "2", drop, policy="list")
+    neither = server.install(path, "--allow-unsafe", "shop.0002")
+    assert neither.returncode == 2, neither.stderr
+    assert "add --migrate" in neither.stderr
+    refused = server.install(path, "--migrate")
+    assert refused.returncode == 5, refused.stderr
+    assert "shop.0002_drop (Remove field name from Item)" in refused.stderr
+    assert os.readlink(server.site.current) == "1"
+    done = server.install(path, "--migrate", "--allow-unsafe", "shop.0002")
+    assert done.returncode == 0, done.stderr
+    assert "applying shop.0002_drop on default" in done.stderr
+    assert os.readlink(server.site.current) == "2"
 
 
 def test_who_comes_after_a_killed_install_waits_for_its_migration_and_says_what_it_did(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,14 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from artifact.host import state
+import artifact
+from artifact.host import servers, state
 from artifact.host.state import State
 from artifact.manifest import Install, Process
 from tests.host.machine import ARTIFACT, Machine, await_
 
 
 @contextmanager
-def executed(machine: Machine, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def executed(
+    machine: Machine, *arguments: str, path: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run exec as supervisor does: a listening socket as descriptor 0, hardly any variables."""
     with socket.create_server(("127.0.0.1", machine.port)) as listener:
         child = subprocess.Popen(
@@ -29,7 +33,12 @@ def executed(machine: Machine, *arguments: str) -> Iterator[subprocess.Popen[byt
             stdin=listener.fileno(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"PATH": "/usr/bin:/bin", "PYTHONHOME": "", "SUPERVISOR_PROCESS_NAME": "web"},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONHOME": "",
+                "PYTHONPATH": path,
+                "SUPERVISOR_PROCESS_NAME": "web",
+            },
             cwd="/",
         )
         try:
@@ -185,6 +194,27 @@ def test_root_becomes_the_sites_user(
     with executed(machine) as child:
         output, _ = child.communicate(timeout=20)
     assert "there is no user 'nosuchuser' on this machine" in output.decode()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_sites_user_need_not_reach_where_we_are_installed(machine: Machine) -> None:
+    """Its server reads one of our files, and root may have installed us in /root."""
+    for parent in machine.directory, *machine.directory.parents[:-2]:
+        parent.chmod(0o755)
+    hidden = machine.directory / "root"
+    shutil.copytree(Path(artifact.__file__).parent, hidden / "artifact")
+    hidden.chmod(0o700)
+    machine.site.root.mkdir()
+    machine.site.settings.write_text('user = "nobody"\n[install]\nrestart = "none"\n')
+    # The interpreter may be root's own, so a shell plays uvicorn's part.
+    web = machine.web("sh -c 'id -un; cat \"$0\"' -m uvicorn")
+    # It is no server, so the release is refused; it stays, for a person to look into it.
+    refused = machine.install(machine.build("1", processes={"web": web}))
+    assert "web of pages-1 exited with status 0 when it was tried" in refused.stderr
+    state.write(machine.site.state, State(slots={"web": ("1", "")}))
+    with executed(machine, "--slot", "0", path=str(hidden)) as child:
+        output, _ = child.communicate(timeout=20)
+    assert output == b"nobody\n" + servers.DRAINING.read_bytes()
 
 
 def test_exec_works_with_no_environment_at_all(machine: Machine) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +27,7 @@ SECOND = {**FIRST, "0002_note": NOTE}
 THIRD = {**SECOND, "0003_drop": DROP}
 
 ROUNDS = int(os.environ.get("MIGRATE_ROUNDS", "1"))
-"""Of eight hosts at once; more take a second or two each."""
+"""Of many hosts at once; more take a second or two each."""
 
 Settings = Mapping[str, object]
 
@@ -196,6 +198,37 @@ def test_what_may_have_stayed_half_is_for_a_person(
     assert "part of it may have stayed" in failed.stderr
 
 
+def test_a_migrate_that_is_killed_half_way_is_for_a_person_too(shop: Shop) -> None:
+    end = "__import__('os').kill(__import__('os').getpid(), 9)"
+    end = f"migrations.RunPython(lambda apps, editor: {end})"
+    marked = {"0002_half": 'atomic = False; safe = Safe("always")'}
+    shop.release("1", FIRST)
+    assert shop.run("migrate").returncode == 0
+    shop.release("2", {**FIRST, "0002_half": f"{NOTE}, {end}"}, extra=marked)
+    killed = subprocess.run(
+        [
+            *[sys.executable, "-m", "tests.host.interrupted", "SIGKILL"],
+            *["said:applying shop.0002_half", "migrate", str(shop.site.root), "--release", "2"],
+        ],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    recovered = shop.run("recover")
+    assert "part of shop.0002_half may have stayed" in recovered.stdout, recovered.stderr
+    run = journal.last_run(shop.site.journal)
+    assert run is not None
+    assert run.over is not None
+    assert run.over.code == 8
+
+    shop.release("3", {**FIRST, "0002_ends": end})
+    died = shop.run("migrate", "--release", "3", "--allow-unsafe", "shop.0002")
+    assert died.returncode == 8, died.stderr
+    assert "was killed by SIGKILL, in shop.0002_ends" in died.stderr
+
+
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])
 def test_a_table_that_is_held_is_not_waited_for(
     on: Callable[[Settings], Shop], server: str, request: pytest.FixtureRequest
@@ -249,7 +282,8 @@ def in_parallel(shops: list[Shop]) -> list[subprocess.CompletedProcess[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("server", "rounds", "hosts"), [("postgresql", ROUNDS, 8), ("mariadb", 1, 3), ("sqlite", 1, 3)]
+    ("server", "rounds", "hosts"),
+    [("postgresql", ROUNDS, 8), ("mariadb", ROUNDS, 3), ("sqlite", 1, 3)],
 )
 def test_many_hosts_migrate_one_database_and_each_is_applied_once(
     on: Callable[[Settings], Shop],
@@ -356,6 +390,22 @@ def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
     shop.release("2", THIRD)
     with pytest.raises(Refused, match="0003_drop"):
         migrate.policy(shop.site, "2", "run", steps.nobody, record)
+    wishes = applying.Wishes(only_safe=True)
+    note = migrate.policy(shop.site, "2", "run", steps.nobody, record, wishes)
+    assert note == "ran shop.0002_note"
+    said.clear()
+    assert migrate.policy(shop.site, "1", "stop", said.append) == "nothing pending"
+    assert "1 does not know shop.0002_note, which default has already" in str(said)
+
+    shop.site.variables.write_text(
+        'DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/where/db"}}\n'
+    )
+    said.clear()
+    assert migrate.policy(shop.site, "1", "list", said.append) == "not known"
+    assert "cannot be reached" in str(said)
+    for chosen in ("stop", "run"):
+        with pytest.raises(Refused, match="cannot be reached"):
+            migrate.policy(shop.site, "1", chosen, steps.nobody, record)
 
 
 def test_databases_that_are_not_ours_are_left_alone(tmp_path: Path, django: Path) -> None:

@@ -200,10 +200,13 @@ def test_five_thousand_releases_cost_no_more_than_a_second(machine: Machine) -> 
     installed(machine, "1", "2")
 
     def seconds() -> float:
-        began = time.monotonic()
+        # The processor's: those on a clock depend on who else works.
+        began = os.times()
         assert machine.run("releases", str(machine.site.root)).returncode == 0
         assert prune(machine, "--keep", "10000", "--plan").returncode == 0
-        return time.monotonic() - began
+        ended = os.times()
+        spent = ended.children_user - began.children_user
+        return spent + ended.children_system - began.children_system
 
     few = seconds()
     manifest = (machine.site.release("1") / ".artifact" / "manifest.json").read_bytes()

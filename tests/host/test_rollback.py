@@ -13,8 +13,9 @@ import pytest
 
 from artifact import files, journal
 from artifact.host import history
-from artifact.manifest import Install
+from artifact.manifest import Install, Python
 from tests.host.machine import Machine, await_, load
+from tests.host.shop import Shop
 
 NONE = Install(restart="none")
 
@@ -152,6 +153,26 @@ def test_an_older_release_that_does_not_serve_any_more_changes_nothing(machine: 
     assert machine.get() == "2"
     assert states(machine) == {"2": "good", "1": "failed"}
     assert "no good release older" in rollback(machine).stderr
+
+
+def test_all_that_keeps_the_older_release_from_running_is_told_at_once(
+    tmp_path: Path, django: Path
+) -> None:
+    shop = Shop(tmp_path / "shop", django)
+    wrong = Python(
+        implementation="cpython", version="3.1.4", abi="", platform="", interpreter=str(django)
+    )
+    install = Install(restart="none", shared=(".env",))
+    shop.place("1", {}, python=wrong, install=install)
+    shop.place("2", {})
+    for version in ("1", "2"):
+        shop.go_live(version)
+    refused = shop.run("rollback")
+    assert refused.returncode == 5, refused.stderr
+    assert "for 2 reasons" in refused.stderr
+    assert "the environment was compiled for cpython 3.1.4" in refused.stderr
+    assert f"{shop.site.shared}/.env is missing" in refused.stderr
+    assert os.readlink(shop.site.current) == "2"
 
 
 def test_a_damaged_live_release_does_not_keep_one_from_going_back(machine: Machine) -> None:

@@ -95,6 +95,9 @@ def test_exactly_what_it_does_not_know_is_taken_back_before_the_switch(shop: Sho
         ("taking back", "default: shop.0003_size"),
         ("after", every),
     ]
+    forth = shop.run("rollback", "3")
+    assert forth.returncode == 0, forth.stderr
+    assert "3 goes live with shop.0003_size, shop.0004_drop pending" in forth.stderr
 
 
 def test_nothing_is_taken_back_when_one_cannot_be(shop: Shop) -> None:
@@ -117,6 +120,22 @@ def test_who_migrated_last_is_asked_though_it_is_not_live(shop: Shop) -> None:
     refused = shop.run("rollback", "--with-migrations")
     assert refused.returncode == 5, refused.stderr
     assert "shop.0003_drop: no release here has it" in refused.stderr
+
+
+def test_a_squashed_migration_is_no_news_to_who_knows_what_it_stands_for(shop: Shop) -> None:
+    migrated(shop, "2", ADDED)
+    replaced = 'replaces = [("shop", "0001_initial"), ("shop", "0002_note")]'
+    squashed = {"0001_squashed": f"{INITIAL}, {NOTE}"}
+    shop.release("3", squashed, extra={"0001_squashed": replaced})
+    assert shop.run("migrate", "--release", "3").returncode == 0
+    shop.go_live("3")
+    refused = shop.run("rollback", "1", "--with-migrations")
+    assert refused.returncode == 5, refused.stderr
+    assert "shop.0001_squashed cannot be reversed" in refused.stderr
+    done = shop.run("rollback", "--with-migrations")
+    assert done.returncode == 0, done.stderr
+    assert "does not know" not in done.stderr
+    assert (live(shop), columns(shop)) == ("2", {"id", "name", "note"})
 
 
 def test_a_database_that_cannot_be_asked_is_a_refusal_with_a_way_out(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,13 @@ def test_the_env_file_is_lines_and_not_shell(tmp_path: Path) -> None:
         "C": '"$A" # no comment',
         "D": "x=y",
     }
+
+
+def test_the_examples_in_the_documentation_are_settings(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert examples
+    site = Site(tmp_path)
+    for example in examples:
+        site.settings.write_text(example)
+        settings.load(site)

@@ -42,3 +42,18 @@ def test_a_power_cut_at_any_system_call_leaves_a_whole_release() -> None:
     for scenario in ("first install", "install", "rollback", "recover", "prune"):
         assert f"{scenario:14} power cut        killed" in done.stdout
         assert f"{scenario:14} power cut        exit 0" in done.stdout
+
+
+@pytest.mark.slow
+def test_installs_and_prunes_at_once_are_as_if_one_after_the_other() -> None:
+    done = torture("concurrent", "--installs", "8", "--rounds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "install  exit 0     8" in done.stdout
+    assert "none failed" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_worker_that_drains_imports_what_it_likes_while_releases_are_pruned() -> None:
+    done = torture("drain", "--rounds", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 workers drained, 75 late imports" in done.stdout

@@ -16,10 +16,11 @@ from tests.host.prepared import Nginx
 from tests.test_manifest import example
 
 SITE = Site(Path("/srv/accounting"))
+WEB = Process(command="gunicorn a:b", listen="127.0.0.1:8000")
 
 
 def block(server_name: str = "example.com", site: Site = SITE, **processes: Process) -> str:
-    chosen = processes or {"web": Process(command="gunicorn a:b", listen="127.0.0.1:8000")}
+    chosen = processes or {"web": WEB}
     return nginx.block(site, msgspec.structs.replace(example(), processes=chosen), server_name)
 
 
@@ -55,6 +56,22 @@ def test_the_block_names_host_port_and_upstream() -> None:
     assert "server_name www.example.com;" in text
     assert "server 127.0.0.1:8000 " in text
     assert "listen 80;" in block()
+
+
+def test_with_a_certificate_tls_is_served_and_plain_requests_are_sent_there() -> None:
+    certificate = nginx.Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
+    served = msgspec.structs.replace(example(), processes={"web": WEB})
+    text = nginx.block(SITE, served, "example.com", certificate)
+    assert "listen 443 ssl;" in text
+    assert "listen 80;" in text
+    assert "return 301 https://$host$request_uri;" in text
+    assert "ssl_certificate /etc/ssl/chain.pem;" in text
+    own = nginx.block(SITE, served, "example.com:8443", certificate)
+    assert "listen 8443 ssl;" in own
+    assert "listen 80;" not in own, "whoever names a port has another one in front"
+    unsafe = nginx.Certificate(Path("/etc/ssl/a;b.pem"), Path("/etc/ssl/key.pem"))
+    with pytest.raises(UsageError, match="safely"):
+        nginx.block(SITE, served, "example.com", unsafe)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x;}", "a:b", "a:1:2", "$host", "-"])

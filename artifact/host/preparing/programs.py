@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artifact import steps
 from artifact.errors import Refused
-from artifact.host import servers
+from artifact.host import programs, servers
 from artifact.host.generated import Whose, marked
 from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found, Line
@@ -40,9 +40,11 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
         return
     url = aim.settings.supervisor.url
     known: frozenset[str] | None = None
+    daemon = 0
     try:
         known = frozenset(member.program for member in supervisor.members(url))
-        main = supervisor_files.main_of(supervisor.daemon_pid(url))
+        daemon = supervisor.daemon_pid(url)
+        main = supervisor_files.main_of(daemon)
     except supervisor.Unreachable as error:
         main = supervisor_files.usual()
         yield Warned(f"{error}; it reads its programs when it starts", error.hint)
@@ -60,7 +62,19 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
             yield Line("supervisor", f"program {program} in {where}: it stays as it is")
     wanted = [name for name, program in _names_of(aim) if program not in elsewhere]
     if wanted:
+        yield from _taken(aim, wanted, daemon)
         yield _file(_facts(aim, url, path, wanted, known), tell)
+
+
+def _taken(aim: Aim, names: list[str], daemon: int) -> Iterator[Problem]:
+    for name in names:
+        listen = aim.manifest.processes[name].listen
+        by = programs.holder(listen, daemon)
+        if by:
+            yield Problem(
+                f"{name} is to listen on {listen}, which {by} does already",
+                "end that, or give the process another address in artifact.toml",
+            )
 
 
 def _names_of(aim: Aim) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ Python 3.8 and Alembic 1.8 are enough.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import json
 import os
@@ -25,6 +26,9 @@ else:
     import becoming
     import single_flight
 
+Known = Optional[Dict[str, List[str]]]
+Look = Callable[[], Dict[str, Any]]
+
 _WHY = "nobody but its author knows what it changes"
 _APP = "alembic"
 
@@ -36,11 +40,11 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
         return _look(script, request["known"])
     found: List[Dict[str, Any]] = []
 
-    def act() -> None:
-        found.append(_act(script, request))
+    def act(look: Look) -> None:
+        found.append(_act(script, request, look))
 
     try:
-        _under_lock(script, request["wait"], act)
+        _under_lock(script, request, act)
     except single_flight.Busy as error:
         return {"busy": str(error)}
     except Exception as error:
@@ -66,7 +70,7 @@ def _within(script: Any, see: Callable[[Any, Any], Any]) -> None:
         script.run_env()
 
 
-def _look(script: Any, known: Optional[Dict[str, List[str]]]) -> Dict[str, Any]:
+def _look(script: Any, known: Known) -> Dict[str, Any]:
     rows: List[Dict[str, Any]] = []
     ours = {one.revision: one for one in reversed(list(script.walk_revisions()))}
 
@@ -166,9 +170,9 @@ def _unreachable(error: BaseException) -> Dict[str, Any]:
     return {"alias": "default", "vendor": "", "outcome": "unreachable", "detail": detail}
 
 
-def _under_lock(script: Any, wait: float, act: Callable[[], None]) -> None:
-    """Act while no other run migrates the first of the databases."""
-    files: List[str] = []
+def _under_lock(script: Any, request: Dict[str, Any], act: Callable[[Look], None]) -> None:
+    """Act while no other run migrates the first of the databases; hands on how to look at them."""
+    wait, known = request["wait"], request["known"]
     seen: List[str] = []
 
     def see(_heads: Any, context: Any) -> List[Any]:
@@ -179,32 +183,37 @@ def _under_lock(script: Any, wait: float, act: Callable[[], None]) -> None:
         engine = context.connection.engine
         name = str(engine.url.database or "")
         if vendor == "sqlite":
-            files.append(name)
+            held.enter_context(single_flight.directory_of(name, "default", wait, _say))
         elif vendor in {"postgresql", "mysql"}:
             # A connection of its own, that has no transaction open while others work.
-            with engine.connect() as plain:
-                keeper = plain.execution_options(isolation_level="AUTOCOMMIT")
-                question = single_flight.statement(vendor, name)
+            plain = engine.connect()
+            keeper = plain.execution_options(isolation_level="AUTOCOMMIT")
+            question = single_flight.statement(vendor, name)
 
-                def take() -> bool:
-                    return bool(keeper.exec_driver_sql(question).scalar())
+            def take() -> bool:
+                return bool(keeper.exec_driver_sql(question).scalar())
 
-                single_flight.wait_for(take, "default", wait, _say)
-                act()
+            single_flight.wait_for(take, "default", wait, _say)
+            if engine.dialect.is_async:
+                # It lives no longer than the event loop of env.py.
+                act(lambda: _ask(known))
+                plain.close()
+                seen.append("done")
+            else:
+                held.callback(plain.close)
         else:
             _say(f"nothing keeps two runs from migrating at once: {vendor} has no lock for it")
-            act()
         return []
 
-    _within(script, see)
-    for name in files:
-        with single_flight.directory_of(name, "default", wait, _say):
-            act()
+    with contextlib.ExitStack() as held:
+        _within(script, see)
+        if "done" not in seen:
+            act(lambda: _look(script, known))
 
 
-def _act(script: Any, request: Dict[str, Any]) -> Dict[str, Any]:
-    # Asked by others, for this process may see the database as it was before it waited.
-    before = _ask(request)
+def _act(script: Any, request: Dict[str, Any], look: Look) -> Dict[str, Any]:
+    # Anew, for what another run did while this one waited is not pending any more.
+    before = look()
     rows = before["databases"]
     if any(one["outcome"] in {"unreachable", "conflict"} for one in rows):
         return before
@@ -223,7 +232,7 @@ def _act(script: Any, request: Dict[str, Any]) -> Dict[str, Any]:
     for one in chosen:
         _say(f"{'taking back' if backwards else 'applying'} {one['name']} on default")
     wrong = _alembic("downgrade" if backwards else "upgrade", str(target), request["lock_timeout"])
-    return {**before, **_outcome(request, rows, chosen, wrong)}
+    return {**before, **_outcome(rows, chosen, wrong, look)}
 
 
 def _chosen(
@@ -251,9 +260,9 @@ def _base_of(script: Any, chosen: List[Dict[str, Any]]) -> Optional[str]:
 
 
 def _outcome(
-    request: Dict[str, Any], rows: List[Dict[str, Any]], chosen: List[Dict[str, Any]], wrong: str
+    rows: List[Dict[str, Any]], chosen: List[Dict[str, Any]], wrong: str, look: Look
 ) -> Dict[str, Any]:
-    after = {one["alias"]: one["applied"] for one in _ask(request)["databases"]}
+    after = {one["alias"]: one.get("applied", ()) for one in look()["databases"]}
     ran: Dict[str, List[str]] = {}
     for described in rows:
         had, has = set(described["applied"]), set(after.get(described["alias"], ()))
@@ -267,9 +276,9 @@ def _outcome(
     return result
 
 
-def _ask(request: Dict[str, Any]) -> Dict[str, Any]:
+def _ask(known: Known) -> Dict[str, Any]:
     """Look at the databases in a process of its own."""
-    look = {"mode": "look", "known": request["known"], "user": None}
+    look = {"mode": "look", "known": known, "user": None}
     ran = subprocess.run(
         [sys.executable, os.path.abspath(__file__)],
         input=json.dumps(look),

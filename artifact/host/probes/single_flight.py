@@ -90,10 +90,12 @@ def directory_of(name: str, alias: str, wait: float, say: Callable[[str], None])
     """Hold the lock of an SQLite file for the block; one in memory has none."""
     # The directory of the file: closing a descriptor of the file itself would drop SQLite's own
     # locks (fcntl(2) counts by process), and a file of ours would stay there.
-    if not name or ":memory:" in name:
+    path = os.path.dirname(os.path.abspath(name))
+    # Where the directory is missing, looking at the database says so.
+    if not name or ":memory:" in name or not os.path.isdir(path):
         yield
         return
-    descriptor = os.open(os.path.dirname(os.path.abspath(name)), os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         wait_for(lambda: _locked(descriptor), alias, wait, say)
         yield

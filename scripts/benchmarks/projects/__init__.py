@@ -66,6 +66,11 @@ def git(directory: Path, *arguments: str) -> str:
 def _commit_first(directory: Path, name: str) -> None:
     configuration = directory / "artifact.toml"
     configuration.write_text(_CONFIGURATION.format(name=f"bench-{name}"), encoding="utf-8")
+    commit_all(directory)
+
+
+def commit_all(directory: Path) -> None:
+    """Make a directory a git checkout with one commit."""
     git(directory, "init", "-q", "-b", "main")
     # An sdist's .gitignore may name files that the sdist holds.
     git(directory, "add", "--all", "--force")

@@ -13,8 +13,9 @@ app = FastAPI(title="guestbook")
 
 @app.get("/healthz")
 def health() -> dict[str, str]:
+    # No table: a release is tried before its migrations are run.
     with Session(engine) as session:
-        session.execute(select(Entry).limit(1)).all()
+        session.execute(select(1))
     return {"version": os.environ.get("ARTIFACT_VERSION", "")}
 
 

@@ -1,0 +1,282 @@
+"""Random installs, failures, rollbacks, prunes, freezes, kills and recoveries against a model.
+
+All of it is real but the servers: artifacts, a site on the disk, locks, leases, SIGKILL. The steps
+run in this process, and those that are killed in children of a process that has all modules.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from artifact import files, journal, steps
+from artifact.errors import Refused
+from artifact.host import freeze, history, install, recover, releases, retention, rollback, state
+from artifact.manifest import Install
+from tests.host.machine import Machine
+from tests.host.site_model import KEEP, Model
+from tortures import place
+
+VERSIONS = [f"v{number}" for number in range(7)]
+FAILING = "fails"
+"""A version that is found bad when it is tried."""
+STEPS = 2000
+
+
+class Sites(RuleBasedStateMachine):
+    """The rules; `model` says what the site must be after each."""
+
+    machine: Machine
+    artifacts: dict[str, Path]
+    dying: subprocess.Popen[str]
+    steps = 0
+
+    @initialize()
+    def begin(self) -> None:
+        # The artifacts are built for one root: the site is emptied in place.
+        files.remove_tree(self.machine.site.root)
+        self.machine.site.private.mkdir(parents=True)
+        self.model = Model()
+        self.frozen = False
+        self.leases: dict[str, IO[str]] = {}
+        self.slot = ""
+
+    def teardown(self) -> None:
+        for lease in getattr(self, "leases", {}).values():
+            lease.close()
+
+    @rule(version=st.sampled_from([*VERSIONS, FAILING]))
+    def installs(self, version: str) -> None:
+        already = version == self.model.live
+        try:
+            install.install(self.artifacts[version], self.wishes(), steps.nobody)
+        except Refused:
+            assert not already
+            assert self.frozen or version == FAILING
+            if not self.frozen:
+                self.model.failed(version)
+            return
+        assert already or not self.frozen
+        assert version != FAILING
+        self.model.installed(version)
+
+    @rule()
+    def rolls_back(self) -> None:
+        older = self.model.older()
+        self.roll_back("", older[0] if older and not self.frozen else None)
+
+    @rule(version=st.sampled_from([*VERSIONS, FAILING]))
+    def rolls_back_to(self, version: str) -> None:
+        possible = version in self.model.order and not self.frozen
+        self.roll_back(version, version if possible else None)
+
+    def roll_back(self, wanted: str, target: str | None) -> None:
+        wishes = rollback.Wishes(wanted, probation=0.0, wait=0.0)
+        try:
+            outcome = rollback.rollback(self.machine.site, wishes, steps.nobody)
+        except Refused:
+            assert target in {None, FAILING}
+            return
+        assert outcome.facts.version == target
+        if target != self.model.live:
+            self.model.rolled_back(target)
+
+    @rule(keep=st.integers(1, 4))
+    def prunes(self, keep: int) -> None:
+        retention.prune(self.machine.site, keep, 0.0, steps.nobody)
+        self.model.pruned(keep)
+
+    @rule(events=st.integers(1, 16), version=st.sampled_from(VERSIONS))
+    def an_install_is_killed(self, events: int, version: str) -> None:
+        if self.frozen:
+            return
+        was_there = version in self.model.order
+        run = self.killed(events, "install", str(self.artifacts[version]))
+        if run is None:
+            self.model.installed(version)
+            return
+        if run.reached("switch"):
+            # Either end is right while it is not over; recovery decides by whether it was good.
+            assert releases.live_version(self.machine.site) in {self.model.live, version}
+        self.recovers()
+        if _is_good(run, version):
+            # What it had no time to prune is left to the next.
+            self.model.installed(version)
+            retention.prune(self.machine.site, KEEP, 0.0, steps.nobody)
+        elif run.reached("switch"):
+            self.model.failed(version)
+        elif version not in self.model.good and (
+            _told(run, version) or (not was_there and self.machine.site.release(version).is_dir())
+        ):
+            self.model.arrived(version)
+
+    @rule(events=st.integers(1, 10))
+    def a_rollback_is_killed(self, events: int) -> None:
+        older = self.model.older()
+        if self.frozen or not older:
+            return
+        run = self.killed(events, "rollback", str(self.machine.site.root))
+        self.recovers()
+        if run is None or _is_good(run, older[0]):
+            self.model.rolled_back(older[0])
+
+    @rule(events=st.integers(1, 4))
+    def a_prune_is_killed(self, events: int) -> None:
+        self.killed(events, "prune", str(self.machine.site.root))
+        self.recovers()
+        # How far it came, only the disk tells; but nothing else may be gone.
+        wanted = Model(**vars(self.model))
+        wanted.pruned(1)
+        there = set(history.here(self.machine.site))
+        assert set(wanted.order) <= there <= set(self.model.order)
+        self.model.order = [version for version in self.model.order if version in there]
+        self.model.good &= there
+
+    @rule()
+    def recovers(self) -> None:
+        site = self.machine.site
+        with files.locked(site.lock, doing="a test", wait=0.0):
+            recover.recover(site, steps.nobody)
+
+    @rule(version=st.sampled_from(VERSIONS))
+    def a_process_lives(self, version: str) -> None:
+        if version not in self.model.order or version in self.leases:
+            return
+        path = self.machine.site.lease(version)
+        path.parent.mkdir(exist_ok=True)
+        self.leases[version] = path.open("w")
+        fcntl.flock(self.leases[version], fcntl.LOCK_SH)
+        self.note_held()
+
+    @precondition(lambda self: self.leases)
+    @rule()
+    def a_process_ends(self) -> None:
+        version = min(self.leases)
+        self.leases.pop(version).close()
+        self.note_held()
+
+    @rule(version=st.sampled_from(VERSIONS))
+    def a_slot_is_to_run(self, version: str) -> None:
+        if version in self.model.order:
+            self.slot = version
+            state.write(self.machine.site.state, state.State(slots={"web": ("", version)}))
+            self.note_held()
+
+    @rule()
+    def somebody_freezes_or_thaws(self) -> None:
+        site = self.machine.site
+        if self.frozen:
+            freeze.thaw(site)
+        else:
+            freeze.freeze(site, "for the test")
+        self.frozen = not self.frozen
+
+    @invariant()
+    def the_site_is_what_the_model_says(self) -> None:
+        site, model = self.machine.site, self.model
+        type(self).steps += 1
+        assert releases.live_version(site) == model.live
+        if model.live:
+            assert f'VERSION = "{model.live}"' in (site.current / "app.py").read_text()
+            place.whole(site, model.live, self.artifacts)
+        assert releases.previous_version(site) == model.previous
+        assert set(history.here(site)) == set(model.order)
+        records = history.of(site)
+        assert [version for version in records if records[version].good] == [
+            version for version in reversed(model.order) if version in model.good
+        ]
+        assert self.machine.leftovers() == []
+        place.agreed(site)
+
+    def wishes(self) -> install.Wishes:
+        return install.Wishes(command="artifact", probation=0.0, wait=0.0)
+
+    def note_held(self) -> None:
+        self.model.held = {*self.leases, self.slot} - {""}
+
+    def killed(self, events: int, *command: str) -> journal.Run | None:
+        """Run a command that dies after so many events; None when it ended before, or at once."""
+        before = journal.last_run(self.machine.site.journal)
+        assert self.dying.stdin is not None
+        assert self.dying.stdout is not None
+        print(json.dumps([events, *command]), file=self.dying.stdin, flush=True)
+        code = int(self.dying.stdout.readline())
+        assert code in {0, -9}, f"it ended with {code}"
+        run = journal.last_run(self.machine.site.journal)
+        if code == 0 or run is None:
+            return None
+        assert before is None or before.began.run != run.began.run
+        return run
+
+
+def _is_good(run: journal.Run, version: str) -> bool:
+    return any(
+        (line.event, line.version, line.state) == ("release", version, "good") for line in run.lines
+    )
+
+
+def _told(run: journal.Run, version: str) -> bool:
+    return any(line.event == "release" and line.version == version for line in run.lines)
+
+
+@pytest.fixture
+def dying() -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.host.dying"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        with suppress(OSError):
+            child.communicate(timeout=20)
+
+
+@pytest.mark.slow
+def test_a_site_is_what_its_model_says(dying: subprocess.Popen[str]) -> None:
+    with place.scratch() as directory:
+        quiet = Install(restart="none", keep=KEEP)
+        machine = Machine(directory, place.tiny_environment(directory, python="exit 0"))
+        artifacts = {
+            version: machine.build(version, install=quiet, processes={}) for version in VERSIONS
+        }
+        (directory / "other").mkdir()
+        broken = Machine(directory, place.tiny_environment(directory / "other", python="exit 1"))
+        artifacts[FAILING] = broken.build(
+            FAILING, install=quiet, processes={}, environment=place.described("f" * 32)
+        )
+        Sites.machine, Sites.artifacts, Sites.dying, Sites.steps = machine, artifacts, dying, 0
+        run_state_machine_as_test(
+            Sites,
+            settings=settings(
+                max_examples=45,
+                stateful_step_count=50,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.explicit, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        assert Sites.steps >= STEPS
