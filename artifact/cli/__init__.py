@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Check every byte of an artifact."),
     "diff": ("diff", "Show what changed between two artifacts."),
     "cache": ("cache", "List, explain, check and prune the environments on this machine."),
+    "ci": ("ci", "Help a CI job: report what a build made to the pipeline and its page."),
     "setup": (
         "setup",
         "Prepare this server for an artifact's site: user, directories, supervisor, nginx.",
