@@ -9,10 +9,14 @@ from tests.integration.command import Ran, artifact
 from tests.integration.projects import Checkout
 
 
-def build(checkout: Checkout, number: int, **more: str) -> Path:
-    """Build as a job does and return the file with what the build printed."""
+def build(checkout: Checkout, number: int, *, gitlab: str = "") -> Path:
+    """Build as a job does, of GitLab at an address, and return what the build printed."""
     told = checkout.path.parent / f"build-{number}.json"
-    told.write_text(checkout.build("--json", BUILD_NUMBER=str(number), **more).stdout)
+    told.write_text(
+        checkout.build(
+            "--json", BUILD_NUMBER=str(number), GITLAB_CI=gitlab, CI_JOB_URL=gitlab
+        ).stdout
+    )
     return told
 
 
@@ -43,7 +47,7 @@ def test_the_page_tells_what_changed_since_the_last_artifact(small: Checkout, wh
 
 
 def test_the_dotenv_file_says_which_artifact_it_was(small: Checkout) -> None:
-    told = build(small, 7, GITLAB_CI="true", CI_JOB_URL="https://gitlab.example.com/-/jobs/99")
+    told = build(small, 7, gitlab="https://gitlab.example.com/-/jobs/99")
     digest = json.loads(told.read_text())["digest"]
     page = report(small, told, "--dotenv", "artifact.env").stdout
     assert (small.output.parent / "artifact.env").read_text() == (
