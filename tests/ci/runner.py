@@ -35,7 +35,7 @@ class Runner:
 
     def pipeline(self, number: int, *jobs: str) -> str:
         """Run these jobs, or all that are not manual, to their end; return what was said."""
-        ran = run(self.command(number, *jobs), cwd=self.checkout, env=environment())
+        ran = run(self.command(number, *jobs), cwd=self.checkout, env=environment(), timeout=600)
         return ran.stdout + ran.stderr
 
     def start(self, number: int, *jobs: str) -> subprocess.Popen[bytes]:

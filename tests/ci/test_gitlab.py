@@ -20,7 +20,7 @@ from tests.ci import runner
 from tests.ci.runner import Runner
 from tests.host import prepared
 from tests.host.machine import await_, free_port
-from tests.integration.command import artifact
+from tests.integration.command import artifact, clean_environment
 
 TEMPLATE = runner.PROJECT / "ci/templates/gitlab/artifact.gitlab-ci.yml"
 SITE_VARIABLES = "DJANGO_SETTINGS_MODULE=accounting.settings.production\nSECRET_KEY=x\nHTTPS=0\n"
@@ -33,6 +33,7 @@ def dotenv(path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in path.read_text().splitlines())
 
 
+@pytest.mark.timeout(900)
 def test_a_clean_clone_goes_through_all_stages_to_a_served_application(tmp_path: Path) -> None:
     port = free_port()
     site = Site(tmp_path / "site")
@@ -56,10 +57,12 @@ def test_a_clean_clone_goes_through_all_stages_to_a_served_application(tmp_path:
     first = dotenv(here.kept("build", "dist/artifact.env"))
     assert here.kept("build", first["ARTIFACT_PATH"]).is_file()
 
-    with prepared.daemon(tmp_path / "supervisor", "pypi") as (_, programs):
+    with prepared.daemon(tmp_path / "supervisor", "pypi") as (url, programs):
         me = pwd.getpwuid(os.geteuid()).pw_name
         options: list[str | Path] = ["--user", me, "--supervisor-dir", programs]
-        artifact("setup", here.kept("build", first["ARTIFACT_PATH"]), *options, cwd=tmp_path)
+        path = here.kept("build", first["ARTIFACT_PATH"])
+        env = clean_environment(ARTIFACT_SUPERVISOR_URL=url)
+        artifact("setup", path, *options, cwd=tmp_path, env=env)
         site.variables.write_text(SITE_VARIABLES)
         here.pipeline(41, "deploy")
         assert served(port) == "41"

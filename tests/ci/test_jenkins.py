@@ -87,6 +87,21 @@ def test_the_templates_of_both_run_the_same_lines() -> None:
     assert {**defaults, "image": ""} == {**same, "image": "", "label": defaults["label"]}
 
 
+def test_the_documentation_has_every_input_and_examples_of_less_than_20_lines() -> None:
+    text = (PROJECT / "docs/ci.md").read_text()
+    told = next(yaml.safe_load_all(TEMPLATE.read_text()))["spec"]["inputs"]
+    for name in told:
+        assert f"| `{name}` |" in text, name
+    for name in re.findall(r"^        (\w+): '", STEP.read_text(), re.MULTILINE):
+        assert f"`{name}` |" in text, name
+    examples = re.findall(r"```(yaml|groovy)\n(.*?)```", text, re.DOTALL)
+    assert [language for language, _ in examples] == ["yaml", "groovy"]
+    for _, example in examples:
+        assert len(example.splitlines()) < 20
+    (given,) = yaml.safe_load(examples[0][1])["include"]
+    assert set(given["inputs"]) <= set(told)
+
+
 def test_npm_groovy_lint_finds_no_error() -> None:
     env = clean_environment(JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     env["PATH"] = f"{runner.NODE_PROGRAMS}:{env['PATH']}"
@@ -94,6 +109,7 @@ def test_npm_groovy_lint_finds_no_error() -> None:
     run([*argv, JENKINSFILE, STEP], cwd=PROJECT, env=env)
 
 
+@pytest.mark.timeout(600)
 def test_with_jenkins_variables_the_script_builds_the_jobs_number(
     accounting: Built, tmp_path: Path
 ) -> None:
@@ -104,7 +120,7 @@ def test_with_jenkins_variables_the_script_builds_the_jobs_number(
         JENKINS_URL="https://jenkins.example.com/",
         ARTIFACT_ROOT=str(accounting.checkout.root),
     )
-    said = run(["ci/build"], cwd=clone, env=env)
+    said = run(["ci/build"], cwd=clone, env=env, timeout=500)
     assert said.stdout.splitlines()[-1] == "dist/accounting-1337.tgz"
     assert (
         "job: https://jenkins.example.com/job/accounting/1337/"
