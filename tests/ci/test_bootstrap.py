@@ -198,7 +198,7 @@ def test_it_runs_as_it_is_too_also_twice_at_once(packed: Path, tmp_path: Path) -
     assert len(list((tmp_path / "cache/artifact/tool/versions").iterdir())) == 1
 
 
-def test_equal_sources_give_equal_bytes_without_paths_of_this_machine(packed: Path) -> None:
+def test_nothing_in_it_tells_of_the_machine_that_packed_it(packed: Path) -> None:
     with zipfile.ZipFile(packed) as archive:
         own = [name for name in archive.namelist() if "single_artifact" in name]
         assert not [name for name in own if "direct_url" in name or "uv_cache" in name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,15 @@ def test_with_jenkins_variables_the_script_builds_the_jobs_number(
         in (clone / "dist/summary.md").read_text()
     )
     assert "\x1b" not in said.stderr
+    for release in (*(clone / "dist").glob("*.whl"), *(clone / "dist").glob("*.tar.gz")):
+        it_installs_and_runs(release, tmp_path / f"outside-{release.suffix}")
+
+
+def it_installs_and_runs(release: Path, outside: Path) -> None:
+    """Install a wheel or an sdist far from any checkout, and ask it something."""
+    uv = [Path(sys.executable).with_name("uv")]
+    run([*uv, "venv", "--quiet", "--python", sys.executable, outside], cwd=outside.parent)
+    python = outside / "bin" / "python"
+    run([*uv, "pip", "install", "--quiet", "--python", python, release], cwd=outside)
+    said = run([outside / "bin" / "artifact", "init", "--help"], cwd=outside).stdout
+    assert "commented artifact.toml" in said
