@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -83,16 +83,21 @@ def compare(old: Artifact, new: Artifact) -> Difference:
     Raises:
         ArtifactRejected: a table of contents is wrong.
     """
-    before, after = old.manifest, new.manifest
-    sizes = tuple(_sizes(before, after))
+    found = compare_manifests(old.manifest, new.manifest)
+    changed = [size.component for size in found.sizes if not size.same]
+    return replace(
+        found, files=tuple(change for name in changed for change in _files(old, new, name))
+    )
+
+
+def compare_manifests(before: Manifest, after: Manifest) -> Difference:
+    """Return what the manifests alone tell: everything but the files."""
     return Difference(
         settings=_changes(_settings(before), _settings(after)),
         packages=_changes(before.environment.packages, after.environment.packages),
         migrations=_changes(_migrations(before), _migrations(after)),
-        files=tuple(
-            change for size in sizes if not size.same for change in _files(old, new, size.component)
-        ),
-        sizes=sizes,
+        files=(),
+        sizes=tuple(_sizes(before, after)),
     )
 
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("pull", "Fetch a whole artifact from the store, verify it and print its path."),
     "ls": ("ls", "List the artifacts and channels of an application in the store."),
     "promote": ("promote", "Point a channel at a version in the store, by its digest."),
+    "ci": ("ci", "Help a CI job: report what a build made to the pipeline and its page."),
     "setup": (
         "setup",
         "Prepare this server for an artifact's site: user, directories, supervisor, nginx.",

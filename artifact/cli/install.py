@@ -128,7 +128,12 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 
 
 def own_path() -> str:
-    """Return the `artifact` that runs now: what supervisor is to run as well."""
+    """Return the `artifact` that runs now, as it was called: what supervisor is to run as well.
+
+    A link that follows the tool's upgrades stays that link.
+    """
     import sys
 
-    return str(Path(sys.executable).with_name("artifact"))
+    beside, called = Path(sys.executable).with_name("artifact"), Path(sys.argv[0]).absolute()
+    same = called.exists() and beside.exists() and called.samefile(beside)
+    return str(called if same else beside)
