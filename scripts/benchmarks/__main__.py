@@ -17,7 +17,7 @@ from benchmarks.measuring import BenchFailed
 from benchmarks.report import Report
 from benchmarks.rows import Row
 
-NAMES = ("build",)
+NAMES = ("build", "transfer")
 
 
 def _tell(line: str) -> None:
