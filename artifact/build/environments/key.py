@@ -13,7 +13,7 @@ from artifact.build.environments.interpreter import Interpreter
 from artifact.build.locking.pins import Lock
 from artifact.build.locking.tools import Tools
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when this program compiles in another way, so that no older environment is reused."""
 
 _KEY_DIGITS = 32
