@@ -6,6 +6,8 @@ Credentials come from boto3's own chain: AWS_ACCESS_KEY_ID, ~/.aws, the instance
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -42,13 +44,20 @@ _SENDERS = 4
 _CONFLICTS = 5
 
 
+_CLAIM = ".claim"
+_CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
+
+
 class _Refusal(Exception):
     """What the server said no with."""
 
     def __init__(self, error: exceptions.ClientError) -> None:
         super().__init__(str(error))
+        about = error.response.get("ResponseMetadata", {})
+        self.repeated = bool(about.get("RetryAttempts", 0))
+        """boto3 asked before, and the answer was lost."""
         self.code = str(error.response.get("Error", {}).get("Code", ""))
-        self.status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        self.status = int(about.get("HTTPStatusCode", 0))
         self.text = str(error.response.get("Error", {}).get("Message", ""))
 
 
@@ -128,6 +137,8 @@ class S3Store:
             with self._speaking():
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                     for one in page.get("Contents", ()):
+                        if str(one["Key"]).endswith(_CLAIM):
+                            continue
                         found = Found(int(one["Size"]), str(one["ETag"]))
                         yield str(one["Key"])[len(self.prefix) :], found
         except _Refusal as refusal:
@@ -137,6 +148,8 @@ class S3Store:
         """See `Store`."""
         try:
             self._call("delete_object", name)
+            if name.endswith(addresses.SUFFIX):
+                self._call("delete_object", f"{name}{_CLAIM}")
         except _Refusal as refusal:
             raise self._error(refusal, name) from refusal
 
@@ -167,7 +180,7 @@ class S3Store:
             if refusal.status not in {404, 409, 412} or refusal.code == "NoSuchBucket":
                 raise self._error(refusal, name) from refusal
             # boto3 repeats a request whose answer was lost, and then meets its own first try.
-            there = self.pointer(name)
+            there = self.pointer(name) if refusal.repeated else None
             return there is not None and there[0] == content
         return True
 
@@ -219,6 +232,9 @@ class S3Store:
         upload = str(self._call("create_multipart_upload", name)["UploadId"])
         try:
             parts = self._send_parts(name, upload, source, size, like, tell)
+            if not self._claim(name):
+                self._call("abort_multipart_upload", name, UploadId=upload)
+                return False
             self._call(
                 "complete_multipart_upload",
                 name,
@@ -238,6 +254,26 @@ class S3Store:
                 return False
             raise
         return True
+
+    def _claim(self, name: str) -> bool:
+        """Become the only one who completes an upload of this name; False when it is there.
+
+        The condition on CompleteMultipartUpload is not enough: some servers ignore it, and of 16
+        at once SeaweedFS 4.48 let 7 through. Their conditional PutObject is sound.
+        """
+        claim, tag = f"{name}{_CLAIM}", None
+        deadline = time.monotonic()
+        while not self.swap(
+            claim, uuid.uuid4().bytes, tag if time.monotonic() > deadline else None
+        ):
+            if self.stat(name) is not None:
+                return False
+            there = self.pointer(claim)
+            if there is not None and there[1] != tag:
+                # Whoever holds it needs one request; who has not made it by then was killed.
+                tag, deadline = there[1], time.monotonic() + _CLAIM_SECONDS
+            time.sleep(_POLL_SECONDS)
+        return self.stat(name) is None
 
     def _send_parts(
         self,
