@@ -38,6 +38,7 @@ class Web:
 
     url: str
     log: Path
+    pid: int
 
     def load(self) -> tuple[int, int]:
         """Return the requests so far, and the bytes of their answers."""
@@ -55,10 +56,10 @@ def web(shop: Workshop, root: Path, rate: str = LINE_RATE) -> Iterator[Web]:
     configuration.write_text(
         _NGINX.format(own=own, port=port, root=root, rate=rate, user=user), encoding="utf-8"
     )
-    with _running(["nginx", "-c", str(configuration), "-e", f"{own}/log"], {}, own):
+    with _running(["nginx", "-c", str(configuration), "-e", f"{own}/log"], {}, own) as pid:
         url = f"http://127.0.0.1:{port}"
         _await(url)
-        yield Web(url, own / "access")
+        yield Web(url, own / "access", pid)
 
 
 @contextmanager
@@ -113,7 +114,7 @@ def _make_bucket(url: str, keys: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _running(argv: list[str], more: Mapping[str, str], own: Path) -> Iterator[None]:
+def _running(argv: list[str], more: Mapping[str, str], own: Path) -> Iterator[int]:
     with (own / "output").open("wb") as output:
         try:
             child = subprocess.Popen(
@@ -127,7 +128,7 @@ def _running(argv: list[str], more: Mapping[str, str], own: Path) -> Iterator[No
         except OSError as error:
             raise BenchFailed(f"{argv[0]} cannot be started: {error}") from error
     try:
-        yield
+        yield child.pid
     finally:
         child.terminate()
         try:

@@ -34,19 +34,19 @@ def _builder(shop: Workshop) -> Builder:
 
 
 @cache
-def _store(shop: Workshop) -> Path:
+def store(shop: Workshop) -> Path:
     """Build three releases into a directory: the second has other code, the third two packages."""
     builder = _builder(shop)
-    store = shop.path("store", "x").parent
+    directory = shop.path("store", "x").parent
     for version, pins in (("1", _OLD), ("2", _OLD), ("3", _NEW)):
         _pin(builder.project, pins)
         projects.change(builder.project, int(version))
         shop.tell(f"  building release {version}")
         builder.build("--version", version)
-        path = store / addresses.artifact(_NAME, version)
+        path = directory / addresses.artifact(_NAME, version)
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(builder.output / f"{_NAME}-{version}.tgz", path)
-    return store
+    return directory
 
 
 def _pin(project: projects.Project, pins: tuple[str, ...]) -> None:
@@ -57,11 +57,13 @@ def _pin(project: projects.Project, pins: tuple[str, ...]) -> None:
     path.write_text("\n".join([*kept, *pins, ""]), encoding="utf-8")
 
 
-def _artifact(shop: Workshop, version: str) -> Path:
-    return _store(shop) / addresses.artifact(_NAME, version)
+def artifact(shop: Workshop, version: str) -> Path:
+    """Return the file of a release."""
+    return store(shop) / addresses.artifact(_NAME, version)
 
 
-def _url(web: Web, version: str) -> str:
+def url(web: Web, version: str) -> str:
+    """Return where a web server has a release."""
     return f"{web.url}/{addresses.artifact(_NAME, version)}"
 
 
@@ -92,20 +94,20 @@ def _percent(part: float, whole: float) -> Series:
 def code_only(shop: Workshop) -> Iterator[Figure]:
     """Measure a release of which one Python file changed, on a server that has the one before."""
     site, whole = shop.path("site-code"), shop.path("curl")
-    size = _artifact(shop, "2").stat().st_size
-    with storing.web(shop, _store(shop)) as web:
+    size = artifact(shop, "2").stat().st_size
+    with storing.web(shop, store(shop)) as web:
         remove(site)
-        _fetch(shop, _url(web, "1"), site)
+        _fetch(shop, url(web, "1"), site)
         before = web.load()
 
         def ours(_number: int) -> float:
             remove(site / "releases" / "2")
-            return _fetch(shop, _url(web, "2"), site)[0]
+            return _fetch(shop, url(web, "2"), site)[0]
 
         ours(0)
         requests, bytes_ = (now - then for now, then in zip(web.load(), before, strict=True))
         found = measuring.interleaved(
-            {"artifact": ours, "curl": lambda _: _curl(shop, _url(web, "2"), whole)},
+            {"artifact": ours, "curl": lambda _: _curl(shop, url(web, "2"), whole)},
             shop.repeats(5),
             shop.tell,
         )
@@ -124,14 +126,14 @@ def dependencies(shop: Workshop) -> Iterator[Figure]:
     """Count the bytes of a release with two patch releases of packages, Django's and Celery's."""
     site = shop.path("site-dependencies")
     remove(site)
-    with storing.web(shop, _store(shop)) as web:
-        _fetch(shop, _url(web, "2"), site)
+    with storing.web(shop, store(shop)) as web:
+        _fetch(shop, url(web, "2"), site)
         before = web.load()
-        _fetch(shop, _url(web, "3"), site)
+        _fetch(shop, url(web, "3"), site)
         requests, bytes_ = (now - then for now, then in zip(web.load(), before, strict=True))
     remove(site)
     shop.tell(f"  {bytes_ / 1e6:.2f} MB in {requests} requests")
-    size = _artifact(shop, "3").stat().st_size
+    size = artifact(shop, "3").stat().st_size
     title = "two patch releases of dependencies: bytes"
     yield figures.amount(title, _percent(bytes_, size), Goal("<=", 6, "%"))
 
@@ -139,14 +141,14 @@ def dependencies(shop: Workshop) -> Iterator[Figure]:
 def cold(shop: Workshop) -> Iterator[Figure]:
     """Measure a first release: everything is fetched, unpacked and verified."""
     site, whole = shop.path("site-cold"), shop.path("curl")
-    with storing.web(shop, _store(shop)) as web:
+    with storing.web(shop, store(shop)) as web:
 
         def ours(_number: int) -> float:
             remove(site)
-            return _fetch(shop, _url(web, "2"), site)[0]
+            return _fetch(shop, url(web, "2"), site)[0]
 
         found = measuring.interleaved(
-            {"artifact": ours, "curl": lambda _: _curl(shop, _url(web, "2"), whole)},
+            {"artifact": ours, "curl": lambda _: _curl(shop, url(web, "2"), whole)},
             shop.repeats(5),
             shop.tell,
         )
@@ -160,7 +162,7 @@ def push(shop: Workshop) -> Iterator[Figure]:
     """Count the bytes sent when a release with the environment of the one before is pushed."""
     with storing.bucket(shop) as env:
         for version in ("1", "2"):
-            argv = [shop.artifact, "push", "--json", _artifact(shop, version)]
+            argv = [shop.artifact, "push", "--json", artifact(shop, version)]
             pushed = json.loads(measuring.run(argv, cwd=shop.work, env=_env(shop, **env)))
     sent, size = pushed["bytes"] - pushed["copied"], pushed["bytes"]
     yield figures.amount("code-only push: bytes", _percent(sent, size), Goal("<=", 3, "%"))
@@ -170,11 +172,11 @@ def s3(shop: Workshop) -> Iterator[Figure]:
     """Measure what boto3 adds to a code-only release: S3 and HTTP give the same artifact."""
     site = shop.path("site-s3")
     remove(site)
-    with storing.web(shop, _store(shop)) as web, storing.bucket(shop) as env:
+    with storing.web(shop, store(shop)) as web, storing.bucket(shop) as env:
         for version in ("1", "2"):
-            argv = [shop.artifact, "push", _artifact(shop, version)]
+            argv = [shop.artifact, "push", artifact(shop, version)]
             measuring.run(argv, cwd=shop.work, env=_env(shop, **env))
-        _fetch(shop, _url(web, "1"), site)
+        _fetch(shop, url(web, "1"), site)
 
         def through(reference: str, **more: str) -> Callable[[int], float]:
             def measure(_number: int) -> float:
@@ -186,7 +188,7 @@ def s3(shop: Workshop) -> Iterator[Figure]:
         found = measuring.interleaved(
             {
                 "s3": through(f"s3://{storing.BUCKET}/{addresses.artifact(_NAME, '2')}", **env),
-                "http": through(_url(web, "2")),
+                "http": through(url(web, "2")),
             },
             shop.repeats(5),
             shop.tell,
@@ -208,8 +210,8 @@ def s3(shop: Workshop) -> Iterator[Figure]:
 def runner(shop: Workshop) -> Iterator[Figure]:
     """Measure a build on a fresh runner: environment from the store, or compiled, uv warm."""
     builder = _builder(shop)
-    store = _store(shop)
-    env = {"ARTIFACT_STORE_URL": str(store), "ARTIFACT_CACHE_WRITE": "1"}
+    there = str(store(shop))
+    env = {"ARTIFACT_STORE_URL": there, "ARTIFACT_CACHE_WRITE": "1"}
     _pin(builder.project, _OLD)
     projects.change(builder.project, 9)
     builder.build("--version", "9")
@@ -226,7 +228,7 @@ def runner(shop: Workshop) -> Iterator[Figure]:
         return measure
 
     found = measuring.interleaved(
-        {"artifact": build(ARTIFACT_STORE_URL=str(store)), "uv": build()},
+        {"artifact": build(ARTIFACT_STORE_URL=there), "uv": build()},
         shop.repeats(3),
         shop.tell,
     )
