@@ -43,7 +43,7 @@ _RETRY = Retry(
     redirect=False,
     raise_on_status=False,
     status_forcelist=_RETRIED,
-    backoff_factor=0.3,
+    backoff_factor=0.2,
     backoff_jitter=0.3,
     respect_retry_after_header=False,  # some say hours
 )

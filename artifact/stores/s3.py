@@ -80,19 +80,15 @@ class S3Store:
         """See `Store`."""
         try:
             answer = self._call("head_object", name)
-        except _Refusal as refusal:
-            if refusal.status != 404:
-                raise self._error(refusal, name) from refusal
-        else:
-            return Found(int(answer["ContentLength"]), str(answer["ETag"]))
-        # A HEAD has no body that could tell a missing object from a missing bucket.
-        try:
-            self._call("get_object", name, Range="bytes=0-0")["Body"].close()
-        except _Refusal as refusal:
-            if refusal.code in {"NoSuchKey", "InvalidRange"}:
-                return None
-            raise self._error(refusal, name) from refusal
-        return None
+        except _Refusal:
+            # A HEAD has no body that says whether it is the object, the bucket or the key.
+            try:
+                self._call("get_object", name, Range="bytes=0-0")["Body"].close()
+            except _Refusal as refusal:
+                if refusal.code not in {"NoSuchKey", "InvalidRange"}:
+                    raise self._error(refusal, name) from refusal
+            return None
+        return Found(int(answer["ContentLength"]), str(answer["ETag"]))
 
     def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
         """See `Store`."""

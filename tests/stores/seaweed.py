@@ -64,6 +64,7 @@ class Seaweed:
             aws_access_key_id=chosen.id,
             aws_secret_access_key=chosen.secret,
             config=Config(
+                signature_version="s3v4",
                 s3={"addressing_style": "path"},
                 request_checksum_calculation="when_required",
                 retries={"max_attempts": 1},

@@ -28,7 +28,7 @@ from tests.stores.shops import Bucket, Shop
 NAME = "accounting/artifacts/accounting-1337.tgz"
 CHANNEL = "accounting/channels/production.json"
 # STORE_ROUNDS=20 STORE_UPDATES=50 is the whole of it, and takes minutes on a busy machine.
-ROUNDS = int(os.environ.get("STORE_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("STORE_ROUNDS", "3"))
 UPDATES = int(os.environ.get("STORE_UPDATES", "10"))
 CONTENT = os.urandom(3_000_000)
 
@@ -193,7 +193,7 @@ def test_the_beginning_is_copied_in_the_bucket(bucket: Bucket, tmp_path: Path) -
 
 @pytest.mark.parametrize("size", [1000, (8 << 20) + 1], ids=["small", "in parts"])
 def test_of_many_publishers_one_wins(writable: Shop, tmp_path: Path, size: int) -> None:
-    rounds, count = (ROUNDS, 16) if size == 1000 else (1, 6)
+    rounds, count = (ROUNDS, 16) if size == 1000 else (1, 4)
     contents = [bytes([number]) * size for number in range(count)]
     files = [tmp_path / f"publisher-{number}" for number in range(count)]
     for file, content in zip(files, contents, strict=True):
