@@ -24,6 +24,7 @@ from artifact import redaction, steps, variables
 from artifact.errors import ConfigurationError, UsageError
 from artifact.stores import addresses, resuming
 from artifact.stores.contract import (
+    COPIED,
     AccessDenied,
     Found,
     Like,
@@ -249,6 +250,8 @@ class S3Store:
             if taken and self.stat(name) is not None:
                 return False
             raise
+        if like is not None:
+            tell(steps.Progress(COPIED, like.length, size))
         return True
 
     def _claim(self, name: str) -> bool:

@@ -15,6 +15,7 @@ from artifact.errors import Refused, UsageError
 from artifact.stores import channels
 from artifact.stores.channels import Target
 from artifact.stores.contract import (
+    COPIED,
     LARGEST_CHUNK,
     Like,
     ObjectChanged,
@@ -33,10 +34,17 @@ UPDATES = int(os.environ.get("STORE_UPDATES", "10"))
 CONTENT = os.urandom(3_000_000)
 
 
-def put(shop: Shop, name: str, content: bytes, tmp_path: Path, like: Like | None = None) -> bool:
+def put(
+    shop: Shop,
+    name: str,
+    content: bytes,
+    tmp_path: Path,
+    like: Like | None = None,
+    tell: steps.Listener = steps.nobody,
+) -> bool:
     source = tmp_path / f"source-{threading.get_ident()}"
     source.write_bytes(content)
-    return shop.store.put_if_absent(name, source, tell=steps.nobody, like=like)
+    return shop.store.put_if_absent(name, source, tell=tell, like=like)
 
 
 def test_ranges_are_read_as_asked(shop: Shop) -> None:
@@ -180,11 +188,16 @@ def test_the_beginning_is_copied_in_the_bucket(bucket: Bucket, tmp_path: Path) -
     length = 6_000_000
     # Other bytes here than there: what arrives shows where it came from.
     source = bytes(length) + b"the rest"
-    assert put(shop, NAME, source, tmp_path, Like("earlier", length, found.etag))
+    told: list[steps.Event] = []
+    like = Like("earlier", length, found.etag)
+    assert put(shop, NAME, source, tmp_path, like, told.append)
+    assert told[-1] == steps.Progress(COPIED, length, len(source))
     assert shop.store.read(NAME, 0, 1 << 30).content() == before[:length] + b"the rest"
     # An object that was replaced since is not copied: all is sent.
     shop.lay("earlier", before[::-1])
-    assert put(shop, "second", source, tmp_path, Like("earlier", length, found.etag))
+    told.clear()
+    assert put(shop, "second", source, tmp_path, like, told.append)
+    assert not [one for one in told if isinstance(one, steps.Progress) and one.label == COPIED]
     assert shop.store.read("second", 0, 1 << 30).content() == source
     uploads = bucket.client.list_multipart_uploads(Bucket="artifacts").get("Uploads", [])
     prefix = shop.store.address.rpartition("/")[2]
