@@ -94,20 +94,21 @@ def _by_package(root: Path, paths: Sequence[str]) -> list[list[str]]:
     What else a process compiled decides bytes, see `probes/compile.py`; a process a file would
     cost as much as compiling it. The largest come first, and leave no processor idle at the end.
     """
-    sizes = {path: os.path.getsize(os.path.join(root, path)) for path in paths}
-    depths = dict.fromkeys(paths, _TOP)
     found: list[tuple[int, list[str]]] = []
-    left = list(paths)
+    left = [(_TOP, list(paths))]
     while left:
-        groups: dict[str, list[str]] = {}
-        for path in left:
-            groups.setdefault("/".join(path.split("/")[: depths[path]]), []).append(path)
-        left = []
-        for name, group in groups.items():
-            weight = sum(sizes[path] for path in group)
-            if weight > _LARGE_PACKAGE and group != [name]:
-                depths.update((path, depths[path] + 1) for path in group)
-                left += group
+        depth, several = left.pop()
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for path in several:
+            parts = path.split("/")
+            # The files right in a directory are one group, what is below another one its own;
+            # a module beside the packages is a package.
+            upto = depth if len(parts) <= _TOP else min(depth, len(parts) - 1)
+            groups.setdefault(tuple(parts[:upto]), []).append(path)
+        for directory, group in groups.items():
+            weight = sum(os.path.getsize(os.path.join(root, path)) for path in group)
+            if weight > _LARGE_PACKAGE and len(directory) == depth:
+                left.append((depth + 1, group))
             else:
                 found.append((weight, group))
     found.sort(key=lambda one: (-one[0], one[1]))
