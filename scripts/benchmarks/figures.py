@@ -71,7 +71,8 @@ class Figure:
         verdict = "met" if self.met else "MISSED"
         if isinstance(self.value, bool):
             return f"{self.name}: {'yes' if self.value else 'no'}, goal yes, {verdict}"
-        assert self.goal is not None
+        if self.goal is None:
+            return f"{self.name}: {self.value}"
         median = self.value.median
         return f"{self.name}: {_exact(median, self.goal)}, goal {self.goal}, {verdict}"
 
