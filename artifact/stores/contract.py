@@ -17,6 +17,8 @@ from artifact.errors import ArtifactRejected, ConfigurationError, Refused, Usage
 LARGEST_CHUNK = 1 << 20
 """Bytes; no chunk of a `Ranged` has more."""
 
+LARGEST_POINTER = 1 << 20
+"""Bytes; of a larger one only these are read, and it will be no channel."""
 COPIED = "copied in the store"
 """The label of the `steps.Progress` that says how many bytes needed not be sent."""
 

@@ -22,6 +22,7 @@ from artifact import steps, variables
 from artifact.errors import ConfigurationError
 from artifact.stores import addresses, resuming
 from artifact.stores.contract import (
+    LARGEST_POINTER,
     AccessDenied,
     Found,
     Like,
@@ -116,7 +117,7 @@ class HttpStore:
                 return None
             if response.status != 200:
                 raise self._refusal(name, response)
-            content = response.read(decode_content=True)
+            content = response.read(LARGEST_POINTER, decode_content=True)
         except (HTTPError, OSError) as error:
             raise self._unreachable(error) from error
         finally:

@@ -22,9 +22,10 @@ from botocore.config import Config
 
 from artifact import redaction, steps, variables
 from artifact.errors import ConfigurationError, UsageError
-from artifact.stores import addresses, resuming
+from artifact.stores import addresses, parts, resuming
 from artifact.stores.contract import (
     COPIED,
+    LARGEST_POINTER,
     AccessDenied,
     Found,
     Like,
@@ -33,14 +34,12 @@ from artifact.stores.contract import (
     StoreMissing,
     StoreUnreachable,
 )
+from artifact.stores.parts import Part
 
 if TYPE_CHECKING:
     from artifact.config import StoreSection
 
 _READ_BYTES = 64 * 1024
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-_SMALLEST_PART, _LARGEST_COPY, _MOST_PARTS = 5 << 20, 1 << 30, 9_000
-_PART_BYTES = 8 << 20
 _SENDERS = 4
 _CONFLICTS = 5
 
@@ -112,9 +111,9 @@ class S3Store:
     ) -> bool:
         """See `Store`."""
         size = source.stat().st_size
-        if like is not None and not _SMALLEST_PART <= like.length <= size:
+        if like is not None and not parts.SMALLEST_BYTES <= like.length <= size:
             like = None
-        if like is None and size <= _PART_BYTES:
+        if like is None and size <= parts.SENT_BYTES:
             return self._put_whole(name, source, size, tell)
         if self.stat(name) is not None:
             return False
@@ -155,7 +154,7 @@ class S3Store:
         try:
             answer = self._call("get_object", name)
             with self._speaking():
-                return bytes(answer["Body"].read()), str(answer["ETag"])
+                return bytes(answer["Body"].read(LARGEST_POINTER)), str(answer["ETag"])
         except _Refusal as refusal:
             if refusal.code == "NoSuchKey":
                 return None
@@ -228,7 +227,7 @@ class S3Store:
     ) -> bool:
         upload = str(self._call("create_multipart_upload", name)["UploadId"])
         try:
-            parts = self._send_parts(name, upload, source, size, like, tell)
+            sent = self._send_parts(name, upload, source, size, like, tell)
             if not self._claim(name):
                 self._call("abort_multipart_upload", name, UploadId=upload)
                 return False
@@ -236,7 +235,7 @@ class S3Store:
                 "complete_multipart_upload",
                 name,
                 UploadId=upload,
-                MultipartUpload={"Parts": parts},
+                MultipartUpload={"Parts": sent},
                 IfNoneMatch="*",
             )
         except BaseException as error:
@@ -285,14 +284,14 @@ class S3Store:
     ) -> list[dict[str, Any]]:
         done = 0
 
-        def send(part: _Part) -> tuple[_Part, str]:
+        def send(part: Part) -> tuple[Part, str]:
             return part, self._send(name, upload, part, descriptor, like)
 
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         sent: list[dict[str, Any]] = []
         pool = ThreadPoolExecutor(_SENDERS)
         try:
-            for part, etag in pool.map(send, _parts(size, like)):
+            for part, etag in pool.map(send, parts.cut(size, like)):
                 done += part.length
                 sent.append({"PartNumber": part.number, "ETag": etag})
                 tell(steps.Progress("uploading", done, size))
@@ -301,7 +300,7 @@ class S3Store:
             os.close(descriptor)
         return sent
 
-    def _send(self, name: str, upload: str, part: _Part, descriptor: int, like: Like | None) -> str:
+    def _send(self, name: str, upload: str, part: Part, descriptor: int, like: Like | None) -> str:
         place = {"UploadId": upload, "PartNumber": part.number}
         if part.copied:
             assert like is not None
@@ -388,14 +387,6 @@ class S3Store:
         return f"{name} in {self.address}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    number: int
-    start: int
-    length: int
-    copied: bool
-
-
 def open_s3(address: str, section: StoreSection) -> S3Store:
     """Return the store at "s3://bucket/prefix"; asks nobody yet.
 
@@ -453,20 +444,3 @@ def _chunks(body: Any) -> Iterator[bytes]:
 
 def _span(start: int, length: int) -> str:
     return f"bytes={start}-{start + length - 1}"
-
-
-def _parts(size: int, like: Like | None) -> Iterator[_Part]:
-    """Yield the parts of an upload: what is copied, then what is sent."""
-    cuts = _cuts(0, like.length, _LARGEST_COPY) if like else []
-    copied = len(cuts)
-    cuts += _cuts(like.length if like else 0, size, max(_PART_BYTES, -(-size // _MOST_PARTS)))
-    for number, (start, end) in enumerate(cuts, 1):
-        yield _Part(number, start, end - start, number <= copied)
-
-
-def _cuts(start: int, end: int, most: int) -> list[tuple[int, int]]:
-    """Cut a run of bytes; only the last piece may be smaller, and joins the one before if tiny."""
-    cuts = [(at, min(at + most, end)) for at in range(start, end, most)]
-    if len(cuts) > 1 and cuts[-1][1] - cuts[-1][0] < _SMALLEST_PART:
-        cuts[-2:] = [(cuts[-2][0], end)]
-    return cuts
