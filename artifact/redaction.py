@@ -11,7 +11,8 @@ MASK = "[redacted]"
 
 _URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/@'\"]+@")
 _SECRET_NAME = re.compile(
-    r"(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|AUTH)",
+    r"(SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY|AUTH|"
+    r"HTTP_HEADER)",
     re.IGNORECASE,
 )
 _ASSIGNMENT = re.compile(
@@ -19,6 +20,7 @@ _ASSIGNMENT = re.compile(
     r"(?P<between>\s*[=:]\s*)(?P<value>[^\s'\",;]+)",
     re.IGNORECASE,
 )
+_PRESIGNED = re.compile(r"(?P<name>\b(?:X-Amz-[A-Za-z-]+|Signature)=)[^\s&'\"]+", re.IGNORECASE)
 # Shorter values ("1", "no", "test") would mask half the output and protect nobody.
 _SHORTEST_SECRET = 6
 
@@ -56,4 +58,5 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, MASK)
     text = _URL_CREDENTIALS.sub(rf"\g<scheme>{MASK}@", text)
+    text = _PRESIGNED.sub(rf"\g<name>{MASK}", text)
     return _ASSIGNMENT.sub(rf"\g<name>\g<between>{MASK}", text)

@@ -40,3 +40,12 @@ def test_short_values_do_not_mask_half_the_output() -> None:
 
 def test_a_url_keeps_all_but_its_credentials() -> None:
     assert redaction.strip_credentials("ssh://git@host:22/x.git") == "ssh://host:22/x.git"
+
+
+def test_what_makes_a_presigned_url_valid_is_masked() -> None:
+    url = "https://b.s3.amazonaws.com/a.tgz?X-Amz-Credential=AKIA%2F1&X-Amz-Signature=0f0f&x=1"
+    said = redaction.redact(f"cannot open {url}")
+    assert "AKIA" not in said
+    assert "0f0f" not in said
+    assert said.endswith("&x=1")
+    assert redaction.names_a_secret("ARTIFACT_HTTP_HEADER_X_SHOP")

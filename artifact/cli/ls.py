@@ -88,7 +88,7 @@ def _show_history(opened: store.Opened, channel: str, *, as_json: bool) -> None:
             hint=f"`artifact promote VERSION --to {channel}` makes it",
         )
     if as_json:
-        terminal.document("ls", {"name": opened.name, "channel": channel, **_plain(there)})
+        terminal.document("ls", {"name": opened.name, "channel": channel, "now": _plain(there)})
         return
     rows = [
         (str(one.sequence), one.version, one.at, one.good_at or "-", one.by, one.reason)

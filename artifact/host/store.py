@@ -22,15 +22,15 @@ def section(name: str, root: str = "") -> StoreSection:
     """Return how to reach the store: `ARTIFACT_STORE_URL` and its like over the site's settings.
 
     Args:
-        name: the application's; empty where only the variables count.
-        root: its site; `/srv/NAME` when empty.
+        name: the application's; empty where nobody knows it yet.
+        root: its site; `/srv/NAME` when empty. Without both only the variables count.
 
     Raises:
         ConfigurationError: a setting or a variable is wrong; names it.
     """
     document: dict[str, Any] = {}
     origin = ""
-    if name:
+    if name or root:
         site = Site(Path(root) if root else find.SITES / name)
         document, origin = {"store": settings.load(site).store}, f"{site.settings}: "
     laid = overrides.lay_over(document, _Document, variables.everything())

@@ -28,7 +28,7 @@ def difference(
         for record in toc.records:
             expected[record.path.removeprefix(strip)] = (record, toc.component.mtime)
     expected.pop(strip.rstrip("/"), None)
-    for path, entry in _walk(root, frozenset(besides)):
+    for path, entry in _walk(str(root), frozenset(besides)):
         found = expected.pop(path, None)
         if found is None and "__pycache__" in path.split("/"):
             # Python wrote it, as root may even where nobody should; it is checked when read.
@@ -42,11 +42,11 @@ def difference(
     return f"{missing} is missing" if missing is not None else ""
 
 
-def _walk(root: Path, besides: frozenset[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(root: str, besides: frozenset[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     pending = [""]
     while pending:
         parent = pending.pop()
-        with os.scandir(root / parent) as entries:
+        with os.scandir(f"{root}/{parent}") as entries:  # 3,000 directories: no Path for each
             for entry in entries:
                 path = f"{parent}/{entry.name}" if parent else entry.name
                 if path in besides:

@@ -19,7 +19,7 @@ from artifact.stores.contract import Store
 
 REMEMBERED = 100
 """So many earlier entries a channel holds; an install reads them all."""
-_SWAP_SECONDS = 60.0
+_SWAP_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 1.0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -171,7 +171,7 @@ def _change(
     store: Store, name: str, channel: str, change: Callable[[Channel | None], Channel | None]
 ) -> Channel:
     """Change a channel from whatever it is by then; `change` returns None to leave it."""
-    deadline = time.monotonic() + _SWAP_SECONDS
+    deadline, pause = time.monotonic() + _SWAP_SECONDS, 0.02
     while time.monotonic() < deadline:
         there, tag = _read(store, name, channel)
         wanted = change(there)
@@ -180,7 +180,8 @@ def _change(
             return there
         if store.swap(addresses.channel(name, channel), msgspec.json.encode(wanted), tag):
             return wanted
-        time.sleep(random.uniform(0, 0.05))  # noqa: S311 - no secret
+        pause = min(_LONGEST_PAUSE_SECONDS, pause * 1.5)
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
     raise Refused(
         f"{name}@{channel} is changed by others all the time", hint="run the same command again"
     )

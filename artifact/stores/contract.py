@@ -17,6 +17,11 @@ from artifact.errors import ArtifactRejected, ConfigurationError, Refused, Usage
 LARGEST_CHUNK = 1 << 20
 """Bytes; no chunk of a `Ranged` has more."""
 
+LARGEST_POINTER = 1 << 20
+"""Bytes; of a larger one only these are read, and it will be no channel."""
+COPIED = "copied in the store"
+"""The label of the `steps.Progress` that says how many bytes needed not be sent."""
+
 
 class ObjectMissing(UsageError):
     """The store has no object of that name."""
@@ -145,7 +150,7 @@ class Store(Protocol):
         own upload, whose answer was lost.
 
         Args:
-            tell: hears `steps.Progress` in bytes of the file.
+            tell: hears `steps.Progress` in bytes of the file, at the end how many were `COPIED`.
             like: where the store can, it copies these bytes instead of getting them sent.
         """
 

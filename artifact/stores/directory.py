@@ -13,17 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from artifact import files, steps
 from artifact.errors import Refused
-from artifact.stores import addresses
+from artifact.stores import addresses, resuming
 from artifact.stores.contract import (
     LARGEST_CHUNK,
     AccessDenied,
     Found,
     Like,
-    ObjectChanged,
     ObjectMissing,
     Ranged,
     StoreMissing,
@@ -60,11 +60,11 @@ class DirectoryStore:
             found = _found(os.fstat(descriptor))
         if etag and found.etag != etag:
             os.close(descriptor)
-            raise self._changed(name)
+            raise resuming.replaced(f"{name} in {self.address}")
         start = min(start, found.size)
         length = min(length, found.size - start)
-        stream = os.fdopen(descriptor, "rb", buffering=0)  # closes itself when forgotten
-        chunks = self._chunks(name, stream.fileno(), start, length, found)
+        stream = FileIO(descriptor)
+        chunks = self._chunks(name, stream, start, length, found)
         return Ranged(start, length, found.size, found.etag, chunks, stream.close)
 
     def tail(self, name: str, length: int) -> Ranged:
@@ -156,17 +156,18 @@ class DirectoryStore:
         raise self._missing(name)
 
     def _chunks(
-        self, name: str, descriptor: int, start: int, length: int, found: Found
+        self, name: str, stream: FileIO, start: int, length: int, found: Found
     ) -> Iterator[bytes]:
-        while length:
-            with self._speaking(name):
-                data = os.pread(descriptor, min(length, LARGEST_CHUNK), start)
-                # What somebody writes into the file while we read it shows in its times.
-                if not data or _found(os.fstat(descriptor)) != found:
-                    raise self._changed(name)
-            start += len(data)
-            length -= len(data)
-            yield data
+        with stream:
+            while length:
+                with self._speaking(name):
+                    data = os.pread(stream.fileno(), min(length, LARGEST_CHUNK), start)
+                    # What somebody writes into the file while we read it shows in its times.
+                    if not data or _found(os.fstat(stream.fileno())) != found:
+                        raise resuming.replaced(f"{name} in {self.address}")
+                start += len(data)
+                length -= len(data)
+                yield data
 
     def _demand_root(self) -> None:
         # Never made here: an absent directory is mostly a share that is not mounted.
@@ -179,12 +180,6 @@ class DirectoryStore:
     def _missing(self, name: str) -> ObjectMissing:
         return ObjectMissing(
             f"the store {self.address} has no {name}", hint="`artifact ls` lists what it has"
-        )
-
-    def _changed(self, name: str) -> ObjectChanged:
-        return ObjectChanged(
-            f"{name} in {self.address} was replaced while it was read",
-            hint="run the same command again; artifacts in a store must never be overwritten",
         )
 
     @contextmanager

@@ -22,6 +22,7 @@ from artifact import steps, variables
 from artifact.errors import ConfigurationError
 from artifact.stores import addresses, resuming
 from artifact.stores.contract import (
+    LARGEST_POINTER,
     AccessDenied,
     Found,
     Like,
@@ -43,7 +44,7 @@ _RETRY = Retry(
     redirect=False,
     raise_on_status=False,
     status_forcelist=_RETRIED,
-    backoff_factor=0.3,
+    backoff_factor=0.2,
     backoff_jitter=0.3,
     respect_retry_after_header=False,  # some say hours
 )
@@ -116,7 +117,7 @@ class HttpStore:
                 return None
             if response.status != 200:
                 raise self._refusal(name, response)
-            content = response.read(decode_content=True)
+            content = response.read(LARGEST_POINTER, decode_content=True)
         except (HTTPError, OSError) as error:
             raise self._unreachable(error) from error
         finally:

@@ -6,6 +6,8 @@ Credentials come from boto3's own chain: AWS_ACCESS_KEY_ID, ~/.aws, the instance
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,8 +22,10 @@ from botocore.config import Config
 
 from artifact import redaction, steps, variables
 from artifact.errors import ConfigurationError, UsageError
-from artifact.stores import addresses, resuming
+from artifact.stores import addresses, parts, resuming
 from artifact.stores.contract import (
+    COPIED,
+    LARGEST_POINTER,
     AccessDenied,
     Found,
     Like,
@@ -30,16 +34,18 @@ from artifact.stores.contract import (
     StoreMissing,
     StoreUnreachable,
 )
+from artifact.stores.parts import Part
 
 if TYPE_CHECKING:
     from artifact.config import StoreSection
 
 _READ_BYTES = 64 * 1024
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-_SMALLEST_PART, _LARGEST_COPY, _MOST_PARTS = 5 << 20, 1 << 30, 9_000
-_PART_BYTES = 8 << 20
 _SENDERS = 4
 _CONFLICTS = 5
+
+
+_CLAIM = ".claim"
+_CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
 
 
 class _Refusal(Exception):
@@ -47,8 +53,11 @@ class _Refusal(Exception):
 
     def __init__(self, error: exceptions.ClientError) -> None:
         super().__init__(str(error))
+        about = error.response.get("ResponseMetadata", {})
+        self.repeated = bool(about.get("RetryAttempts", 0))
+        """boto3 asked before, and the answer was lost."""
         self.code = str(error.response.get("Error", {}).get("Code", ""))
-        self.status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        self.status = int(about.get("HTTPStatusCode", 0))
         self.text = str(error.response.get("Error", {}).get("Message", ""))
 
 
@@ -71,19 +80,15 @@ class S3Store:
         """See `Store`."""
         try:
             answer = self._call("head_object", name)
-        except _Refusal as refusal:
-            if refusal.status != 404:
-                raise self._error(refusal, name) from refusal
-        else:
-            return Found(int(answer["ContentLength"]), str(answer["ETag"]))
-        # A HEAD has no body that could tell a missing object from a missing bucket.
-        try:
-            self._call("get_object", name, Range="bytes=0-0")["Body"].close()
-        except _Refusal as refusal:
-            if refusal.code in {"NoSuchKey", "InvalidRange"}:
-                return None
-            raise self._error(refusal, name) from refusal
-        return None
+        except _Refusal:
+            # A HEAD has no body that says whether it is the object, the bucket or the key.
+            try:
+                self._call("get_object", name, Range="bytes=0-0")["Body"].close()
+            except _Refusal as refusal:
+                if refusal.code not in {"NoSuchKey", "InvalidRange"}:
+                    raise self._error(refusal, name) from refusal
+            return None
+        return Found(int(answer["ContentLength"]), str(answer["ETag"]))
 
     def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
         """See `Store`."""
@@ -106,9 +111,9 @@ class S3Store:
     ) -> bool:
         """See `Store`."""
         size = source.stat().st_size
-        if like is not None and not _SMALLEST_PART <= like.length <= size:
+        if like is not None and not parts.SMALLEST_BYTES <= like.length <= size:
             like = None
-        if like is None and size <= _PART_BYTES:
+        if like is None and size <= parts.SENT_BYTES:
             return self._put_whole(name, source, size, tell)
         if self.stat(name) is not None:
             return False
@@ -128,6 +133,8 @@ class S3Store:
             with self._speaking():
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                     for one in page.get("Contents", ()):
+                        if str(one["Key"]).endswith(_CLAIM):
+                            continue
                         found = Found(int(one["Size"]), str(one["ETag"]))
                         yield str(one["Key"])[len(self.prefix) :], found
         except _Refusal as refusal:
@@ -137,6 +144,8 @@ class S3Store:
         """See `Store`."""
         try:
             self._call("delete_object", name)
+            if name.endswith(addresses.SUFFIX):
+                self._call("delete_object", f"{name}{_CLAIM}")
         except _Refusal as refusal:
             raise self._error(refusal, name) from refusal
 
@@ -145,7 +154,7 @@ class S3Store:
         try:
             answer = self._call("get_object", name)
             with self._speaking():
-                return bytes(answer["Body"].read()), str(answer["ETag"])
+                return bytes(answer["Body"].read(LARGEST_POINTER)), str(answer["ETag"])
         except _Refusal as refusal:
             if refusal.code == "NoSuchKey":
                 return None
@@ -167,7 +176,7 @@ class S3Store:
             if refusal.status not in {404, 409, 412} or refusal.code == "NoSuchBucket":
                 raise self._error(refusal, name) from refusal
             # boto3 repeats a request whose answer was lost, and then meets its own first try.
-            there = self.pointer(name)
+            there = self.pointer(name) if refusal.repeated else None
             return there is not None and there[0] == content
         return True
 
@@ -218,12 +227,15 @@ class S3Store:
     ) -> bool:
         upload = str(self._call("create_multipart_upload", name)["UploadId"])
         try:
-            parts = self._send_parts(name, upload, source, size, like, tell)
+            sent = self._send_parts(name, upload, source, size, like, tell)
+            if not self._claim(name):
+                self._call("abort_multipart_upload", name, UploadId=upload)
+                return False
             self._call(
                 "complete_multipart_upload",
                 name,
                 UploadId=upload,
-                MultipartUpload={"Parts": parts},
+                MultipartUpload={"Parts": sent},
                 IfNoneMatch="*",
             )
         except BaseException as error:
@@ -237,7 +249,29 @@ class S3Store:
             if taken and self.stat(name) is not None:
                 return False
             raise
+        if like is not None:
+            tell(steps.Progress(COPIED, like.length, size))
         return True
+
+    def _claim(self, name: str) -> bool:
+        """Become the only one who completes an upload of this name; False when it is there.
+
+        The condition on CompleteMultipartUpload is not enough: some servers ignore it, and of 16
+        at once SeaweedFS 4.48 let 7 through. Their conditional PutObject is sound.
+        """
+        claim, tag = f"{name}{_CLAIM}", None
+        deadline = time.monotonic()
+        while not self.swap(
+            claim, uuid.uuid4().bytes, tag if time.monotonic() > deadline else None
+        ):
+            if self.stat(name) is not None:
+                return False
+            there = self.pointer(claim)
+            if there is not None and there[1] != tag:
+                # Whoever holds it needs one request; who has not made it by then was killed.
+                tag, deadline = there[1], time.monotonic() + _CLAIM_SECONDS
+            time.sleep(_POLL_SECONDS)
+        return self.stat(name) is None
 
     def _send_parts(
         self,
@@ -250,14 +284,14 @@ class S3Store:
     ) -> list[dict[str, Any]]:
         done = 0
 
-        def send(part: _Part) -> tuple[_Part, str]:
+        def send(part: Part) -> tuple[Part, str]:
             return part, self._send(name, upload, part, descriptor, like)
 
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
         sent: list[dict[str, Any]] = []
         pool = ThreadPoolExecutor(_SENDERS)
         try:
-            for part, etag in pool.map(send, _parts(size, like)):
+            for part, etag in pool.map(send, parts.cut(size, like)):
                 done += part.length
                 sent.append({"PartNumber": part.number, "ETag": etag})
                 tell(steps.Progress("uploading", done, size))
@@ -266,7 +300,7 @@ class S3Store:
             os.close(descriptor)
         return sent
 
-    def _send(self, name: str, upload: str, part: _Part, descriptor: int, like: Like | None) -> str:
+    def _send(self, name: str, upload: str, part: Part, descriptor: int, like: Like | None) -> str:
         place = {"UploadId": upload, "PartNumber": part.number}
         if part.copied:
             assert like is not None
@@ -353,14 +387,6 @@ class S3Store:
         return f"{name} in {self.address}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    number: int
-    start: int
-    length: int
-    copied: bool
-
-
 def open_s3(address: str, section: StoreSection) -> S3Store:
     """Return the store at "s3://bucket/prefix"; asks nobody yet.
 
@@ -418,20 +444,3 @@ def _chunks(body: Any) -> Iterator[bytes]:
 
 def _span(start: int, length: int) -> str:
     return f"bytes={start}-{start + length - 1}"
-
-
-def _parts(size: int, like: Like | None) -> Iterator[_Part]:
-    """Yield the parts of an upload: what is copied, then what is sent."""
-    cuts = _cuts(0, like.length, _LARGEST_COPY) if like else []
-    copied = len(cuts)
-    cuts += _cuts(like.length if like else 0, size, max(_PART_BYTES, -(-size // _MOST_PARTS)))
-    for number, (start, end) in enumerate(cuts, 1):
-        yield _Part(number, start, end - start, number <= copied)
-
-
-def _cuts(start: int, end: int, most: int) -> list[tuple[int, int]]:
-    """Cut a run of bytes; only the last piece may be smaller, and joins the one before if tiny."""
-    cuts = [(at, min(at + most, end)) for at in range(start, end, most)]
-    if len(cuts) > 1 and cuts[-1][1] - cuts[-1][0] < _SMALLEST_PART:
-        cuts[-2:] = [(cuts[-2][0], end)]
-    return cuts

@@ -11,7 +11,7 @@ from artifact.archive.reader import Artifact
 from artifact.errors import ArtifactError, ArtifactRejected, Refused
 from artifact.manifest import Manifest
 from artifact.stores import addresses
-from artifact.stores.contract import Found, Like, Store
+from artifact.stores.contract import COPIED, Found, Like, Store
 from artifact.transfer import arrival
 
 _CANDIDATES = 3
@@ -46,8 +46,15 @@ def publish(store: Store, artifact: Artifact, path: Path, tell: steps.Listener) 
     name = addresses.artifact(artifact.manifest.name, artifact.manifest.version)
     there = store.stat(name)
     like = _like(store, artifact.manifest, name) if there is None else None
-    if there is None and store.put_if_absent(name, path, tell=tell, like=like):
-        copied = like.length if like else 0
+    copied = 0
+
+    def heard(event: steps.Event) -> None:
+        nonlocal copied
+        if isinstance(event, steps.Progress) and event.label == COPIED:
+            copied = event.done
+        tell(event)
+
+    if there is None and store.put_if_absent(name, path, tell=heard, like=like):
         return Published(name, artifact.digest, artifact.size, copied, was_there=False)
     _demand_same(store, artifact, name)
     return Published(name, artifact.digest, artifact.size, 0, was_there=True)

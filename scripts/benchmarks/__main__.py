@@ -17,7 +17,7 @@ from benchmarks.measuring import BenchFailed
 from benchmarks.report import Report
 from benchmarks.rows import Row
 
-NAMES = ("build", "switch")
+NAMES = ("build", "switch", "transfer", "fleet-download")
 
 
 def _tell(line: str) -> None:
@@ -53,7 +53,7 @@ def main(
     page: Path | None,
 ) -> None:
     """Measure NAME against its peers; exit with 1 when a goal is missed."""
-    rows = _chosen(importlib.import_module(f"benchmarks.{name}").ROWS, only)
+    rows = _chosen(importlib.import_module(f"benchmarks.{name.replace('-', '_')}").ROWS, only)
     if list_rows:
         for row in rows:
             click.echo(f"{row.name:12} {row.summary}")

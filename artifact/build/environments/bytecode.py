@@ -26,8 +26,9 @@ CONSTANT = {"PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "315532800", "PYTHONUTF8
 
 _PROBE = Path(__file__).parents[1] / "probes" / "compile.py"
 _SECONDS = 3600.0
-# Not the number of processors: where the lists are cut decides bytes. See `probes/compile.py`.
-_LISTS = 16
+_TOP = len(("lib", "python3.11", "site-packages", "django"))
+_LARGE_PACKAGE = 2_000_000
+"""Bytes of source from which on a package's directories are compiled by themselves."""
 _DAY = 86400.0
 # Packages' own tests stay, for some import them, but nothing that serves does: on a large
 # environment a third of the compiler's time and a tenth of the bytes went into their pycs.
@@ -67,6 +68,10 @@ def compile_environment(
 ) -> int:
     """Compile the Python files of an environment in place; return how many could not be.
 
+    The bytes are the same under every key: a server that has another environment need not fetch
+    those of packages that did not change. They hold the constant path `virtualenv/default`, and
+    Python puts the real one in when it loads them.
+
     Args:
         root: the environment.
         paths: of its files, relative to it; all that are no Python files are passed over, and
@@ -75,25 +80,44 @@ def compile_environment(
     Raises:
         ChildFailed: the compiler was killed, or could not write.
     """
-    files = [
-        _File(source, source, _cached(source, interpreter))
-        for path in sorted(paths)
-        if path.endswith(".py") and _SELDOM not in path
-        for source in (os.path.join(root, path),)
+    compiled = [path for path in sorted(paths) if path.endswith(".py") and _SELDOM not in path]
+    shown = root.with_name("default")
+    jobs = [
+        [
+            _File(source, f"{shown}/{path}", _cached(source, interpreter))
+            for path in job
+            for source in (os.path.join(root, path),)
+        ]
+        for job in _by_package(root, compiled)
     ]
-    return len(_compile(_lists(files), "unchecked", interpreter, tell))
+    return len(_compile(jobs, "unchecked", interpreter, tell))
 
 
-def _lists(files: Sequence[_File]) -> list[list[_File]]:
-    """Cut the files into a fixed number of lists of about equal weight, in order."""
-    sizes = [os.path.getsize(file.source) for file in files]
-    share = sum(sizes) / _LISTS + 1
-    lists: list[list[_File]] = [[] for _ in range(_LISTS)]
-    before = 0
-    for file, size in zip(files, sizes, strict=True):
-        lists[int(before / share)].append(file)
-        before += size
-    return [files for files in lists if files]
+def _by_package(root: Path, paths: Sequence[str]) -> list[list[str]]:
+    """Group files so that the bytes of a package depend on that package alone.
+
+    What else a process compiled decides bytes, see `probes/compile.py`; a process a file would
+    cost as much as compiling it. The largest come first, and leave no processor idle at the end.
+    """
+    found: list[tuple[int, list[str]]] = []
+    left = [(_TOP, list(paths))]
+    while left:
+        depth, several = left.pop()
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for path in several:
+            parts = path.split("/")
+            # The files right in a directory are one group, what is below another one its own;
+            # a module beside the packages is a package.
+            upto = depth if len(parts) <= _TOP else min(depth, len(parts) - 1)
+            groups.setdefault(tuple(parts[:upto]), []).append(path)
+        for directory, group in groups.items():
+            weight = sum(os.path.getsize(os.path.join(root, path)) for path in group)
+            if weight > _LARGE_PACKAGE and len(directory) == depth:
+                left.append((depth + 1, group))
+            else:
+                found.append((weight, group))
+    found.sort(key=lambda one: (-one[0], one[1]))
+    return [group for _, group in found]
 
 
 def _cached(path: str, interpreter: Interpreter) -> str:

@@ -427,3 +427,22 @@ def test_a_stop_while_compiling_leaves_nothing(bench: Bench) -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.ensure()
     assert not bench.observe().path.exists()
+
+
+def test_bytecode_of_a_package_is_the_same_under_every_key(bench: Bench) -> None:
+    shared = (
+        "def where():\n    return where.__code__.co_filename\n" + "NAMES = {'a', 'b', 'c'}\n" * 9
+    )
+    ledger = bench.wheel("ledger", "1.0", {"ledger.py": shared, "books/__init__.py": shared})
+    bench.require(ledger, bench.wheel("other", "1.0"))
+    first = bench.ensure()
+    bench.require(ledger, bench.wheel("other", "2.0", {"aaa.py": shared, "other.py": "x = 2\n"}))
+    second = bench.ensure()
+
+    assert first.key != second.key
+    for name in ("__pycache__/ledger.cpython-*.pyc", "books/__pycache__/__init__.cpython-*.pyc"):
+        one, two = (next(site_packages(made).glob(name)) for made in (first, second))
+        assert one.read_bytes() == two.read_bytes()
+    asked = [python_of(second), "-c", "import ledger; print(ledger.where())"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert said.stdout == f"{site_packages(second)}/ledger.py\n"

@@ -1,0 +1,37 @@
+"""Bring a release from a store into a site, with the functions of an install: fetch.py REF SITE.
+
+Everything `artifact install` does before it switches, but for the preflight checks of this server.
+Prints how many bytes and requests it took.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from artifact import steps
+from artifact.host import incoming, store, unpack
+from artifact.site import Site
+from artifact.transfer import arrival, references
+
+
+def main(reference: str, root: Path) -> None:
+    """Unpack what the site has not, and verify it."""
+    site = Site(root)
+    for path in (site.private, site.releases, site.environments):
+        path.mkdir(parents=True, exist_ok=True)
+    source = references.find(reference, store.section)
+    with references.opened(source, keep=lambda _: site.downloads) as artifact:
+        incoming.recall(artifact, site)
+        if unpack.environment_fault(artifact, site) is None:
+            unpack.unpack_environment(artifact, site, steps.nobody)
+        unpack.unpack_release(artifact, site, (), steps.nobody)
+        download = arrival.behind(artifact)
+        assert download is not None
+        counted = download.counted
+    print(json.dumps({"requests": counted.requests, "bytes": counted.fetched}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
