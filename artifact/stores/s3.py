@@ -22,19 +22,18 @@ from botocore.config import Config
 
 from artifact import redaction, steps, variables
 from artifact.errors import ConfigurationError, UsageError
-from artifact.stores import addresses, parts, resuming
+from artifact.stores import addresses, parts, refusals, resuming
 from artifact.stores.contract import (
     COPIED,
     LARGEST_POINTER,
     AccessDenied,
     Found,
     Like,
-    ObjectMissing,
     Ranged,
-    StoreMissing,
     StoreUnreachable,
 )
 from artifact.stores.parts import Part
+from artifact.stores.refusals import Refusal
 
 if TYPE_CHECKING:
     from artifact.config import StoreSection
@@ -46,19 +45,6 @@ _CONFLICTS = 5
 
 _CLAIM = ".claim"
 _CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
-
-
-class _Refusal(Exception):
-    """What the server said no with."""
-
-    def __init__(self, error: exceptions.ClientError) -> None:
-        super().__init__(str(error))
-        about = error.response.get("ResponseMetadata", {})
-        self.repeated = bool(about.get("RetryAttempts", 0))
-        """boto3 asked before, and the answer was lost."""
-        self.code = str(error.response.get("Error", {}).get("Code", ""))
-        self.status = int(about.get("HTTPStatusCode", 0))
-        self.text = str(error.response.get("Error", {}).get("Message", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +66,11 @@ class S3Store:
         """See `Store`."""
         try:
             answer = self._call("head_object", name)
-        except _Refusal:
+        except Refusal:
             # A HEAD has no body that says whether it is the object, the bucket or the key.
             try:
                 self._call("get_object", name, Range="bytes=0-0")["Body"].close()
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 if refusal.code not in {"NoSuchKey", "InvalidRange"}:
                     raise self._error(refusal, name) from refusal
             return None
@@ -119,7 +105,7 @@ class S3Store:
             return False
         try:
             return self._put_parts(name, source, size, like, tell)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             if like is None or refusal.status in {401, 403}:
                 raise self._error(refusal, name) from refusal
         # Some servers cannot copy a part, or demand that all have one size; the object that was
@@ -137,7 +123,7 @@ class S3Store:
                             continue
                         found = Found(int(one["Size"]), str(one["ETag"]))
                         yield str(one["Key"])[len(self.prefix) :], found
-        except _Refusal as refusal:
+        except Refusal as refusal:
             raise self._error(refusal, prefix) from refusal
 
     def delete(self, name: str) -> None:
@@ -146,7 +132,7 @@ class S3Store:
             self._call("delete_object", name)
             if name.endswith(addresses.SUFFIX):
                 self._call("delete_object", f"{name}{_CLAIM}")
-        except _Refusal as refusal:
+        except Refusal as refusal:
             raise self._error(refusal, name) from refusal
 
     def pointer(self, name: str) -> tuple[bytes, str] | None:
@@ -155,7 +141,7 @@ class S3Store:
             answer = self._call("get_object", name)
             with self._speaking():
                 return bytes(answer["Body"].read(LARGEST_POINTER)), str(answer["ETag"])
-        except _Refusal as refusal:
+        except Refusal as refusal:
             if refusal.code == "NoSuchKey":
                 return None
             raise self._error(refusal, name) from refusal
@@ -172,7 +158,7 @@ class S3Store:
                 CacheControl="no-cache",
                 **condition,
             )
-        except _Refusal as refusal:
+        except Refusal as refusal:
             if refusal.status not in {404, 409, 412} or refusal.code == "NoSuchBucket":
                 raise self._error(refusal, name) from refusal
             # boto3 repeats a request whose answer was lost, and then meets its own first try.
@@ -184,7 +170,7 @@ class S3Store:
         condition = {"IfMatch": etag} if etag else {}
         try:
             answer = self._call("get_object", name, Range=wanted, **condition)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             if refusal.status == 416:
                 return self._nothing(name, None)
             raise self._error(refusal, name) from refusal
@@ -203,7 +189,7 @@ class S3Store:
     def _nothing(self, name: str, start: int | None) -> Ranged:
         found = self.stat(name)
         if found is None:
-            raise self._missing(name)
+            raise refusals.missing(self.address, name)
         at = found.size if start is None else min(start, found.size)
         return Ranged(at, 0, found.size, found.etag, iter(()), lambda: None)
 
@@ -213,7 +199,7 @@ class S3Store:
                 with source.open("rb") as body:
                     self._call("put_object", name, Body=body, ContentLength=size, IfNoneMatch="*")
                 break
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 if refusal.status == 412:
                     return False
                 # 409: another put of the same name is under way.
@@ -241,9 +227,9 @@ class S3Store:
         except BaseException as error:
             # A kill before this leaves parts that cost money: docs/stores.md has the rule that
             # lets the bucket drop them.
-            with suppress(_Refusal, StoreUnreachable):
+            with suppress(Refusal, StoreUnreachable):
                 self._call("abort_multipart_upload", name, UploadId=upload)
-            taken = isinstance(error, _Refusal) and (
+            taken = isinstance(error, Refusal) and (
                 error.status in {409, 412} or error.code == "NoSuchUpload"
             )
             if taken and self.stat(name) is not None:
@@ -325,11 +311,11 @@ class S3Store:
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
-        """Turn boto3's errors into `_Refusal`, or what the contract says."""
+        """Turn boto3's errors into `Refusal`, or what the contract says."""
         try:
             yield
         except exceptions.ClientError as error:
-            raise _Refusal(error) from None
+            raise Refusal(error.response) from None
         except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
             raise AccessDenied(
                 f"there are no credentials for {self.address}",
@@ -346,42 +332,8 @@ class S3Store:
                 hint="is the network up, and endpoint and region in [store] right?",
             ) from error
 
-    def _error(self, refusal: _Refusal, name: str) -> Exception:
-        """Return what the contract calls this refusal."""
-        said = f"{refusal.code or refusal.status}: {redaction.redact(refusal.text)}".rstrip(": ")
-        if refusal.code == "NoSuchBucket":
-            return StoreMissing(
-                f"there is no bucket {self.bucket}",
-                hint="docs/stores.md has the commands that make one, or correct url in [store]",
-            )
-        if refusal.status == 404:
-            return self._missing(name)
-        if refusal.status == 412:
-            return resuming.replaced(self._what(name))
-        if refusal.status in {401, 403}:
-            return AccessDenied(
-                f"{self.address} does not allow {name or 'this'} ({said})",
-                hint="check the credentials and their policy; without the right to list a bucket, "
-                "objects that are missing look like this as well",
-            )
-        if refusal.status == 501:
-            return ConfigurationError(
-                f"{self.address} has no conditional writes ({said})",
-                hint="use a server that has them: AWS, MinIO, Ceph ≥ 20, R2, SeaweedFS",
-            )
-        if refusal.status in {301, 307, 400}:
-            return ConfigurationError(
-                f"{self.address} refuses the request ({said})",
-                hint="check endpoint, region and path-style in [store]",
-            )
-        return StoreUnreachable(
-            f"{self.address} fails ({said})", hint="run the same command again in a while"
-        )
-
-    def _missing(self, name: str) -> ObjectMissing:
-        return ObjectMissing(
-            f"the store {self.address} has no {name}", hint="`artifact ls` lists what it has"
-        )
+    def _error(self, refusal: Refusal, name: str) -> Exception:
+        return refusals.explained(refusal, self.address, self.bucket, name)
 
     def _what(self, name: str) -> str:
         return f"{name} in {self.address}"

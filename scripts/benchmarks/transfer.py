@@ -210,7 +210,8 @@ def s3(shop: Workshop) -> Iterator[Figure]:
 def runner(shop: Workshop) -> Iterator[Figure]:
     """Measure a build on a fresh runner: environment from the store, or compiled, uv warm."""
     builder = _builder(shop)
-    there = str(store(shop))
+    remove(shop.path("runner-store"))
+    there = str(shop.path("runner-store", "x").parent)
     env = {"ARTIFACT_STORE_URL": there, "ARTIFACT_CACHE_WRITE": "1"}
     _pin(builder.project, _OLD)
     projects.change(builder.project, 9)

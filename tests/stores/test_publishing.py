@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,20 @@ def test_a_build_pushes_what_it_built(small: Checkout, tmp_path: Path) -> None:
     pushed = store / document["pushed"]["object"]
     assert pushed.read_bytes() == Path(document["artifact"]).read_bytes()
     assert document["pushed"]["digest"] == document["digest"]
+
+
+def test_what_a_killed_upload_left_is_no_object_and_goes_after_a_day(tmp_path: Path) -> None:
+    shop = shops.in_directory(tmp_path)
+    path = write(tmp_path, "9", {})
+    left = tmp_path / "store/accounting/artifacts/.accounting-9.tgz.host-1-2.new"
+    fresh = left.with_name(".accounting-9.tgz.host-3-4.new")
+    left.parent.mkdir(parents=True)
+    for one in (left, fresh):
+        one.write_bytes(b"a part of it")
+    os.utime(left, (time.time() - 90_000,) * 2)
+    assert list(shop.store.names("")) == []
+    published = publish(shop.store, path)
+    assert not published.was_there
+    assert [name for name, _ in shop.store.names("")] == [published.name]
+    assert not left.exists()
+    assert fresh.exists()
