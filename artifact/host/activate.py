@@ -234,13 +234,17 @@ class Switch:
             if not member.up and member.state != "STOPPING":
                 raise self._failure(name, f"is {member.state}", member.name)
             if self._runs(member, name, slot, release.version):
-                if not servers.answers_privately(process):
+                if servers.is_booting(self.site, name, slot):
+                    # The old one must not leave before: visitors would wait for this one's boot.
+                    answer = Answer(ok=False, text="it has not finished booting")
+                elif not servers.answers_privately(process):
                     program = self._worker(name, release, release)
                     workers.wait_until_settled(program, [member.name], release.version)
                     return
-                answer = health.ask(self.site.health_socket(name, slot), wish)
-                good = good + 1 if answer.ok else 0
-                wrong = wrong + 1 if answer.wrong else 0
+                else:
+                    answer = health.ask(self.site.health_socket(name, slot), wish)
+                    good = good + 1 if answer.ok else 0
+                    wrong = wrong + 1 if answer.wrong else 0
             if time.monotonic() >= deadline or wrong >= health.ENOUGH:
                 raise self._unhealthy(release, name, wish.path, answer, member.name)
             time.sleep(_POLL_SECONDS)

@@ -142,6 +142,11 @@ def _serve(
     if slot == SMOKE:
         argv = servers.smaller(argv, described.server)
     draining = _opened(servers.DRAINING)
+    if slot is not None:
+        ready = servers.ready_file(site, name, slot)
+        ready.unlink(missing_ok=True)
+        if str(servers.DRAINING) in argv:
+            environment["ARTIFACT_READY"] = _ready_file(ready, user)
     _say(site, name, called, version)
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
@@ -220,6 +225,17 @@ def _opened(path: Path) -> int:
     kept = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR)
     os.close(opened)
     return kept
+
+
+def _ready_file(path: Path, user: pwd.struct_passwd) -> str:
+    """Make the empty file that a server writes to when it accepts; return how its user opens it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    if os.geteuid() == 0:
+        os.fchown(opened, user.pw_uid, user.pw_gid)
+    kept = fcntl.fcntl(opened, fcntl.F_DUPFD, _KEPT_DESCRIPTOR)
+    os.close(opened)
+    return f"/proc/{os.getpid()}/fd/{kept}"
 
 
 def _reachable(word: str, draining: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
+from artifact.site import Site
 
 INHERITING = frozenset({"gunicorn", "uvicorn"})
 """Servers that take sockets which somebody else has opened."""
@@ -64,6 +65,19 @@ def node(name: str, number: int) -> str:
 def answers_privately(process: Process) -> bool:
     """Tell whether it can serve a second, private socket beside the shared one."""
     return process.server == "gunicorn"
+
+
+def ready_file(site: Site, name: str, slot: int | str) -> Path:
+    """Return what a server started through `DRAINING` writes to when it accepts connections."""
+    return site.running(name, slot).with_suffix(".ready")
+
+
+def is_booting(site: Site, name: str, slot: int) -> bool:
+    """Tell whether a server that would say when it accepts has not said so yet."""
+    try:
+        return ready_file(site, name, slot).stat().st_size == 0
+    except FileNotFoundError:
+        return False
 
 
 def graceful_signal(manifest: Manifest, process: Process) -> str:

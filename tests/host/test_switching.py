@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -162,3 +163,17 @@ def test_an_old_worker_that_imports_late_gets_its_own_release_and_environment(
     assert Path(dependency).is_relative_to(machine.site.environment("e" * 32))
     # It was waited for, and that is said.
     assert "s until pages-web:slot_0 finished its requests and ended" in said
+
+
+def test_the_old_uvicorn_stays_until_the_new_one_accepts(machine: Machine) -> None:
+    """Else whoever comes while a large application is imported waits for it."""
+    web = {"web": machine.web("python -m uvicorn app:asgi")}
+    slow = "import time\ntime.sleep(4)\n" + APPLICATION
+    files = {"app.py": slow, "manner.py": "MANNER = 'good'\n"}
+    machine.start_supervisord(web)
+    for version in ("1", "2"):
+        done = machine.install(machine.build(version, processes=web, files=files))
+        assert done.returncode == 0, done.stderr
+    waited = re.search(r"^waited ([0-9.]+) s until 2 was up", done.stderr, re.MULTILINE)
+    assert waited is not None
+    assert float(waited[1]) > 4
