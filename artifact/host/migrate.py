@@ -96,6 +96,7 @@ def step(
     *,
     wishes: Wishes | None = None,
     lock: int | None = None,
+    news: Sequence[str] = (),
 ) -> Step:
     """Return the step of an install that comes after the checks and before the switch.
 
@@ -104,6 +105,7 @@ def step(
     Args:
         lock: descriptor of the site's lock. Who migrates holds it too: were the install killed, the
             next run would else begin while migrations still run.
+        news: what the release has and the live one has not, for who reads the plan.
     """
     said = {
         "list": f"list the migrations that {version} has before it",
@@ -115,7 +117,10 @@ def step(
         with process.sharing(lock) if lock is not None else nullcontext():
             return policy(site, version, chosen, tell, record=record, wishes=wishes)
 
-    return Step("migrations", said.get(chosen, said["list"]), follow)
+    summary = said.get(chosen, said["list"])
+    if news:
+        summary += f"; new in it: {', '.join(news)}"
+    return Step("migrations", summary, follow)
 
 
 def _stop(seen: Pending, found: Release) -> None:

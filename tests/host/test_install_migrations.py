@@ -139,3 +139,19 @@ def test_who_comes_after_a_killed_install_waits_for_its_migration_and_says_what_
     again = server.install(path)
     assert again.returncode == 0, again.stderr
     assert os.readlink(server.site.current) == "2"
+
+
+def test_the_plan_names_what_is_new_before_anything_is_unpacked(server: Machine) -> None:
+    def with_migrations(*names: str) -> Path:
+        return server.build(
+            str(len(names)),
+            processes={},
+            install=Install(restart="none"),
+            migrations={"shop": names, "auth": ("0001_initial",)},
+        )
+
+    server.install(with_migrations("0001_initial"))
+    planned = server.install(with_migrations("0001_initial", "0002_note", "0003_more"), "--plan")
+    assert "new in it: shop.0002_note, shop.0003_more\n" in planned.stdout
+    assert "0001" not in planned.stdout
+    assert not server.site.release("3").exists()
