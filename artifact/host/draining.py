@@ -132,12 +132,15 @@ def end_with_master() -> None:
 
     # prctl(2): PR_SET_PDEATHSIG.
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
+    if os.environ.get("ARTIFACT_MASTER") != str(os.getppid()):  # noqa: TID251 - see _say_ready
+        raise SystemExit("the master was killed while this worker booted")
 
 
 def main() -> None:
     """Become the server that the first argument names."""
     name = sys.argv.pop(1)
     sys.argv[0] = name
+    os.environ["ARTIFACT_MASTER"] = str(os.getpid())  # noqa: TID251 - see _say_ready
     runpy.run_module(name, run_name="__main__")
 
 
