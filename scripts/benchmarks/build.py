@@ -94,7 +94,7 @@ def first_cold(shop: Workshop) -> Iterator[Figure]:
         pair = _pair(shop, name, "cold")
         found = measuring.interleaved(
             {"artifact": partial(_cold, pair), "recipe": partial(_cold_recipe, pair)},
-            shop.repeats(3),
+            shop.repeats(2),
             shop.tell,
         )
         yield figures.faster(
@@ -125,7 +125,7 @@ def first_warm(shop: Workshop) -> Iterator[Figure]:
         shop.tell(f"  filling the caches for ({name})")
         for fill in contenders.values():
             fill(0)
-        found = measuring.interleaved(contenders, shop.repeats(3), shop.tell)
+        found = measuring.interleaved(contenders, shop.repeats(2), shop.tell)
         goals = {"recipe": Goal(">=", 2.5), "pex": Goal(">=", 1), "shiv": Goal(">=", 1)}
         for peer, goal in goals.items():
             against = _RECIPE if peer == "recipe" else peer

@@ -449,7 +449,9 @@ def test_a_worker_that_does_not_stay_up_brings_the_old_release_back(machine: Mac
     good = {"worker.py": "import time\ntime.sleep(600)\n"}
     assert machine.install(machine.build("1", processes=processes, files=good)).returncode == 0
     bad = {"worker.py": "raise SystemExit('no broker')\n"}
-    failed = machine.install(machine.build("2", processes=processes, files=bad))
+    # On a slow machine it takes its time to fail.
+    path = machine.build("2", processes=processes, files=bad)
+    failed = machine.install(path, "--probation", "20s")
     assert failed.returncode == 7, failed.stderr
     assert "no broker" in failed.stderr
     assert machine.get() == "1"

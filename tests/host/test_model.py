@@ -270,7 +270,7 @@ def test_a_site_is_what_its_model_says(dying: subprocess.Popen[str]) -> None:
         run_state_machine_as_test(
             Sites,
             settings=settings(
-                max_examples=45,
+                max_examples=60,
                 stateful_step_count=50,
                 deadline=None,
                 database=None,
