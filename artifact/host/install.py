@@ -20,6 +20,7 @@ from artifact.host import (
     migrate,
     observe,
     preflight,
+    problem,
     recording,
     recover,
     retention,
@@ -165,7 +166,11 @@ def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outco
     seen = bundle.Bundle(facts.site, facts.manifest, record, facts.managed)
     listener = steps.everybody(record.hear, seen.hear, tell)
     with bundle.mentioned(seen), recording.recorded(record, tell):
-        _preflight(facts, wishes, listener)
+        problem.refuse(
+            preflight.problems(facts, artifact_command=wishes.command),
+            f"{facts.manifest.reference} cannot be installed in {facts.site.root}",
+            listener,
+        )
         switch = _switch(facts, listener)
         unpacking = tuple(_unpacking(facts, listener, record))
         switching = tuple(_switching(facts, wishes, switch, listener, record, lock))
@@ -174,21 +179,6 @@ def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outco
             # Not one loop: a release that fails from here on stays, for a person to look into it.
             steps.run(switching, listener)
     return Outcome(facts, (*unpacking, *switching))
-
-
-def _preflight(facts: Facts, wishes: Wishes, tell: steps.Listener) -> None:
-    found = preflight.problems(facts, artifact_command=wishes.command)
-    if not found:
-        return
-    if len(found) == 1:
-        raise Refused(found[0].text, hint=found[0].hint)
-    for problem in found:
-        tell(steps.Warned(problem.text, problem.hint))
-    raise Refused(
-        f"{facts.manifest.reference} cannot be installed in {facts.site.root} "
-        f"for {len(found)} reasons: {'; '.join(problem.text for problem in found)}",
-        hint="what to do about each stands above",
-    )
 
 
 def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> Iterator[Step]:

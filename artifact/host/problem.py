@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from artifact import steps
+from artifact.errors import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +16,24 @@ class Problem:
     text: str
     hint: str
     """The next command to run, or the line to change."""
+
+
+def refuse(found: Sequence[Problem], wanted: str, tell: steps.Listener) -> None:
+    """Refuse for all that stands in the way at once; does nothing where nothing does.
+
+    Args:
+        wanted: what cannot be: "accounting-7 cannot be installed in /srv/accounting".
+
+    Raises:
+        Refused: one problem is the error itself, several are told before it.
+    """
+    if not found:
+        return
+    if len(found) == 1:
+        raise Refused(found[0].text, hint=found[0].hint)
+    for problem in found:
+        tell(steps.Warned(problem.text, problem.hint))
+    raise Refused(
+        f"{wanted} for {len(found)} reasons: {'; '.join(problem.text for problem in found)}",
+        hint="what to do about each stands above",
+    )

@@ -15,6 +15,7 @@ from artifact.host import (
     history,
     newer_migrations,
     preflight,
+    problem,
     programs,
     recording,
     recover,
@@ -193,17 +194,7 @@ def _preflight(facts: Facts, tell: steps.Listener) -> None:
     if facts.install.restart != "none" and manifest.processes:
         wanted = programs.Wanted(site, manifest, facts.settings, facts.install)
         found += programs.problems(wanted)
-    if not found:
-        return
-    if len(found) == 1:
-        raise Refused(found[0].text, hint=found[0].hint)
-    for problem in found:
-        tell(steps.Warned(problem.text, problem.hint))
-    raise Refused(
-        f"{site.root} cannot go back to {manifest.reference} for {len(found)} reasons: "
-        f"{'; '.join(problem.text for problem in found)}",
-        hint="what to do about each stands above",
-    )
+    problem.refuse(found, f"{site.root} cannot go back to {manifest.reference}", tell)
 
 
 def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outcome:

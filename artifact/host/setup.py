@@ -16,7 +16,7 @@ from msgspec import structs
 
 from artifact import files, steps
 from artifact.errors import Refused, UsageError
-from artifact.host import find, releases
+from artifact.host import find, problem, releases
 from artifact.host import settings as site_settings
 from artifact.host.generated import marked
 from artifact.host.observe import site_of
@@ -116,11 +116,12 @@ def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) 
         Refused: a person's file is in the way, rights are missing, or a program said no.
         Locked: another run is at work in the site.
     """
-    _refuse(plan(site, manifest, wishes, tell), tell)
+    refused = f"{site.root} cannot be set up"
+    problem.refuse(plan(site, manifest, wishes, tell).problems, refused, tell)
     with _in_words(), _alone(site, tell):
         # Again, for what was so before the lock may be no longer.
         outcome = plan(site, manifest, wishes, tell)
-        _refuse(outcome, tell)
+        problem.refuse(outcome.problems, refused, tell)
         for line in outcome.lines:
             if line.step is None:
                 tell(steps.Said(f"already so: {line.summary}"))
@@ -204,21 +205,6 @@ def _shared_files(aim: Aim) -> Iterator[Found]:
         yield steps.Warned(
             f"the shared file {path} is missing", "put it there before the first install"
         )
-
-
-def _refuse(outcome: Outcome, tell: steps.Listener) -> None:
-    problems = outcome.problems
-    if not problems:
-        return
-    if len(problems) == 1:
-        raise Refused(problems[0].text, hint=problems[0].hint)
-    for problem in problems:
-        tell(steps.Warned(problem.text, problem.hint))
-    raise Refused(
-        f"{outcome.site.root} cannot be set up for {len(problems)} reasons: "
-        + "; ".join(problem.text for problem in problems),
-        hint="what to do about each stands above",
-    )
 
 
 @contextlib.contextmanager

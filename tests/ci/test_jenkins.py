@@ -111,15 +111,19 @@ def test_npm_groovy_lint_finds_no_error() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_with_jenkins_variables_the_script_builds_the_jobs_number(
+def test_with_jenkins_variables_the_script_builds_and_publishes_the_jobs_number(
     accounting: Built, tmp_path: Path
 ) -> None:
     clone = runner.clean_clone(tmp_path)
+    store = tmp_path / "store"
+    store.mkdir()
     env = clean_environment(
         BUILD_NUMBER="1337",
         BUILD_URL="https://jenkins.example.com/job/accounting/1337/",
         JENKINS_URL="https://jenkins.example.com/",
         ARTIFACT_ROOT=str(accounting.checkout.root),
+        ARTIFACT_STORE_URL=str(store),
+        ARTIFACT_CACHE_WRITE="1",
     )
     said = run(["ci/build"], cwd=clone, env=env, timeout=500)
     assert said.stdout.splitlines()[-1] == "dist/accounting-1337.tgz"
@@ -128,6 +132,9 @@ def test_with_jenkins_variables_the_script_builds_the_jobs_number(
         in (clone / "dist/summary.md").read_text()
     )
     assert "\x1b" not in said.stderr
+    published = store / "accounting/artifacts/accounting-1337.tgz"
+    assert published.read_bytes() == (clone / "dist/accounting-1337.tgz").read_bytes()
+    assert list((store / "accounting/environments").glob("*.json")), "for fresh runners"
     for release in (*(clone / "dist").glob("*.whl"), *(clone / "dist").glob("*.tar.gz")):
         it_installs_and_runs(release, tmp_path / f"outside-{release.suffix}")
 
