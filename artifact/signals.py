@@ -13,6 +13,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
+    # One is enough: a CI runner signals the group and then each child, and people press Ctrl-C
+    # twice. The second must not end the cleaning up after the first.
+    for stopping in STOPPING:
+        if signal.getsignal(stopping) is _raise_stopped:
+            signal.signal(stopping, _do_nothing)
     raise Stopped(number)
 
 

@@ -252,9 +252,9 @@ def _footer(source: Source, tail: bytes) -> layout.Footer:
         raise ArtifactRejected(f"{behind} bytes follow the footer, the end of an artifact")
     if first == layout.MEMBER_HEADER:
         raise ArtifactRejected("it has no footer: it is an artifact cut short, or none")
-    what = "a .tgz of another kind" if first.startswith(b"\x1f\x8b") else "not even a gzip file"
+    what = "but a .tgz of another kind" if first.startswith(b"\x1f\x8b") else "not even a gzip file"
     raise ArtifactRejected(
-        f"is no artifact but {what}: the footer that every artifact ends with is missing",
+        f"it is no artifact, {what}: the footer that every artifact ends with is missing",
         hint="name a file that `artifact build` made",
     )
 

@@ -53,6 +53,11 @@ def find(text: str, section: Callable[[str], StoreSection]) -> Path | InStore:
         return _promoted(*channel, section)
     if (found := _named(text, section)) is not None:
         return found
+    if section("").url:
+        raise UsageError(
+            f"there is no file {text}, and nothing in a store is called so",
+            hint="what the store holds is NAME-VERSION or NAME@CHANNEL; `artifact ls` lists it",
+        )
     raise UsageError(
         f"there is no file {text}, and no store is configured where it could be",
         hint="`artifact build` makes one and prints its path; for names and channels set "

@@ -557,10 +557,10 @@ def test_where_the_damage_is_gets_said(small: bytes, tmp_path: Path) -> None:
     ("content", "saying"),
     [
         (b"", "is empty"),
-        (b"hello", "is no artifact but not even a gzip file"),
-        (b"hello" * 1000, "is no artifact but not even a gzip file"),
-        (gzip.compress(b"foreign", mtime=0), "is no artifact but a .tgz of another kind"),
-        (gzip.compress(bytes(10240), mtime=0), "is no artifact but a .tgz of another kind"),
+        (b"hello", "it is no artifact, not even a gzip file"),
+        (b"hello" * 1000, "it is no artifact, not even a gzip file"),
+        (gzip.compress(b"foreign", mtime=0), "it is no artifact, but a .tgz of another kind"),
+        (gzip.compress(bytes(10240), mtime=0), "it is no artifact, but a .tgz of another kind"),
     ],
     ids=["empty", "short", "text", "gzip", "tar"],
 )

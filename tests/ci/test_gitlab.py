@@ -164,13 +164,13 @@ def test_of_two_jobs_at_once_one_is_cancelled_and_the_other_finishes(
         os.killpg(cancelled.pid, signal.SIGTERM)
         cancelled.wait(60)
         assert finishing.wait(120) == 0, other.log("artifact-build")
+        await_("the end of all that was started", lambda: not mentioning(project.checkout))
     finally:
         for child in (cancelled, finishing):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
     assert other.kept("artifact-build", "dist/small-2.tgz").is_file()
-    await_("the end of all that was started", lambda: not mentioning(project.checkout))
     assert not list(tmp_path.rglob("small-1.tgz"))
     assert not list(tmp_path.rglob(".artifact-build-*"))
     environments = tmp_path / "site" / "virtualenv"

@@ -217,8 +217,12 @@ def test_diff_of_an_artifact_with_itself_is_empty(
 WRONG: dict[str, tuple[bytes | None, int, str]] = {
     "absent": (None, 2, "there is no file"),
     "empty": (b"", 4, "wrong.tgz: is empty"),
-    "text": (b"hello\n", 4, "wrong.tgz: is no artifact but not even a gzip file"),
-    "foreign": (gzip.compress(b"x", mtime=0), 4, "wrong.tgz: is no artifact but a .tgz of another"),
+    "text": (b"hello\n", 4, "wrong.tgz: it is no artifact, not even a gzip file"),
+    "foreign": (
+        gzip.compress(b"x", mtime=0),
+        4,
+        "wrong.tgz: it is no artifact, but a .tgz of another",
+    ),
 }
 
 

@@ -85,7 +85,7 @@ def test_a_channel_is_installed_only_with_its_digest(stocked: Machine) -> None:
     [
         ("pages@nowhere", 2, "no channel"),
         ("pages-99", 2, "pages-99"),
-        ("no reference at all", 2, "there is no file"),
+        ("no reference at all", 2, "nothing in a store is called so"),
         ("./pages-1.tgz", 2, "there is no file"),
     ],
 )
