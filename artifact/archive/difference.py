@@ -29,9 +29,7 @@ class Change:
     @property
     def sign(self) -> str:
         """`+`, `-` or `~`."""
-        if self.old is None:
-            return "+"
-        return "-" if self.new is None else "~"
+        return _sign(self.old, self.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +44,7 @@ class FileChange:
     @property
     def sign(self) -> str:
         """`+`, `-` or `~`."""
-        if self.old is None:
-            return "+"
-        return "-" if self.new is None else "~"
+        return _sign(self.old, self.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,12 @@ class Difference:
     """Named "app.0007_name"."""
     files: tuple[FileChange, ...]
     sizes: tuple[SizeChange, ...]
+
+
+def _sign(old: object, new: object) -> str:
+    if old is None:
+        return "+"
+    return "-" if new is None else "~"
 
 
 def compare(old: Artifact, new: Artifact) -> Difference:

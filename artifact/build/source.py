@@ -11,25 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from artifact import manifest, variables
-from artifact.archive import format as layout
 from artifact.archive import toc
-from artifact.build import git, patterns
-from artifact.errors import ArtifactRejected, BuildFailed
+from artifact.build import git, listing
+from artifact.build.listing import IGNORE_FILE, Found, some
+from artifact.errors import BuildFailed
 from artifact.steps import Listener, Said, Warned
 
-IGNORE_FILE = ".artifactignore"
 _COMPONENT = "code"
-_NAMED = 3
-"""So many names a warning gives before it says "and 12 more"."""
-
-# Without git nobody says what belongs to the project; these never do.
-_NEVER = frozenset({
-    ".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", ".tox", ".nox", ".mypy_cache",
-    ".pytest_cache", ".ruff_cache", ".env", ".DS_Store", ".idea", ".vscode",
-})  # fmt: skip
-_WORK_OF_BUILDS = ".artifact-"
-_NEVER_SUFFIXES = (".pyc", ".pyo", ".sqlite3", ".swp", "~")
-
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: less than 1024 bytes, this line first.
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZES = range(100, 1024)
@@ -65,26 +53,6 @@ class Snapshot:
     """How many led here; 0 when nobody can know."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A path that may belong to the source, and what git says of it."""
-
-    path: str
-    executable: bool | None = None
-    """None: the file itself tells."""
-    blob: str = ""
-
-
-@dataclass(slots=True)
-class _Found:
-    """What was found, and what became of it."""
-
-    candidates: list[_Candidate]
-    changed: list[str]
-    untracked: list[str]
-    missing: list[str]
-
-
 def read(
     project: Path,
     exclude: Sequence[str],
@@ -106,7 +74,7 @@ def read(
     """
     root = project.resolve()
     try:
-        return _read(root, _keeper(root, exclude, own), tell)
+        return _read(root, exclude, own, tell)
     except PermissionError as error:
         raise BuildFailed(
             f"{error.filename} cannot be read: {error.strerror}",
@@ -114,14 +82,13 @@ def read(
         ) from error
 
 
-def _read(root: Path, keep: Callable[[str], bool], tell: Listener) -> Snapshot:
+def _read(
+    root: Path, exclude: Sequence[str], own: Callable[[str], bool], tell: Listener
+) -> Snapshot:
     checkout = git.find(root)
     if checkout is None:
         tell(Said("no git here: taking every file but virtualenvs, caches, databases and .env"))
-        found = _Found(list(_walk(root, keep)), [], [], [])
-    else:
-        found = _tracked(root, "", checkout, keep)
-        found.untracked = [path for path in found.untracked if _is_news(root, path, keep)]
+    found = listing.find(root, checkout, exclude, own)
     files = _looked_at(root, found)
     _refuse(files, checkout is not None)
     if checkout is not None:
@@ -159,96 +126,7 @@ def _copy(snapshot: Snapshot, to: Path) -> None:
         os.utime(destination, (snapshot.created, snapshot.created))
 
 
-def _keeper(
-    root: Path, exclude: Sequence[str], own: Callable[[str], bool]
-) -> Callable[[str], bool]:
-    """Return what tells whether a path stays."""
-    ignored: list[str] = []
-    if (root / IGNORE_FILE).is_file():
-        ignored = (root / IGNORE_FILE).read_text("utf-8", "replace").splitlines()
-    if not ignored and not exclude:
-        return lambda path: not own(path)
-    specification = patterns.ignore([*ignored, *exclude], f"{IGNORE_FILE} or source.exclude")
-    return lambda path: not own(path) and not specification.match_file(path)
-
-
-def _is_news(root: Path, untracked: str, keep: Callable[[str], bool]) -> bool:
-    """Tell whether somebody may miss what git does not track; it names whole directories."""
-    if not untracked.endswith("/"):
-        return keep(untracked)
-    names = [name for name in os.listdir(root / untracked) if not name.startswith(_WORK_OF_BUILDS)]
-    return any(keep(f"{untracked}{name}") for name in names)
-
-
-def _tracked(root: Path, below: str, checkout: git.Checkout, keep: Callable[[str], bool]) -> _Found:
-    changes = checkout.changes
-    found = _Found([], [], [f"{below}{path}" for path in changes.untracked], [])
-    conflicts = sorted({entry.path for entry in checkout.tracked if entry.conflict})
-    if conflicts:
-        raise BuildFailed(
-            f"{_some(conflicts)} {_has(conflicts)} conflicts of a merge",
-            hint="resolve them and commit",
-        )
-    found.changed = [f"{below}{path}" for path in changes.modes if keep(f"{below}{path}")]
-    for entry in checkout.tracked:
-        path = f"{below}{entry.path}"
-        if entry.mode == git.SUBMODULE:
-            if keep(f"{path}/"):
-                _add_submodule(root, path, keep, found)
-        elif keep(path):
-            mode = changes.modes.get(entry.path, entry.mode)
-            if mode == 0:  # deleted; where a link took its directory's place, lstat would find it
-                found.missing.append(path)
-                continue
-            blob = "" if entry.path in changes.modes else entry.blob
-            found.candidates.append(_Candidate(path, git.permissions(mode) == 0o755, blob))
-    return found
-
-
-def _add_submodule(root: Path, path: str, keep: Callable[[str], bool], found: _Found) -> None:
-    directory = root / path
-    inner = git.find(directory) if (directory / ".git").exists() else None
-    if inner is None:
-        raise BuildFailed(
-            f"the submodule {path} is not checked out",
-            hint="git submodule update --init --recursive",
-        )
-    more = _tracked(root, f"{path}/", inner, keep)
-    found.candidates += more.candidates
-    found.changed += more.changed
-    found.untracked += more.untracked
-    found.missing += more.missing
-
-
-def _walk(root: Path, keep: Callable[[str], bool]) -> Iterator[_Candidate]:
-    pending = [""]
-    while pending:
-        below = pending.pop()
-        for entry in os.scandir(root / below):
-            path = f"{below}{entry.name}"
-            if entry.name in _NEVER or entry.name.endswith(_NEVER_SUFFIXES):
-                continue
-            if entry.name.startswith(_WORK_OF_BUILDS):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
-                    pending.append(f"{path}/")
-            elif keep(path) and not (path.endswith(".tgz") and _is_artifact(Path(entry.path))):
-                yield _Candidate(path)
-
-
-def _is_artifact(path: Path) -> bool:
-    """Tell whether an earlier build of ours wrote this file."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(-layout.FOOTER_BYTES, os.SEEK_END)
-            layout.decode_footer(stream.read())
-    except (OSError, ArtifactRejected):
-        return False
-    return True
-
-
-def _looked_at(root: Path, found: _Found) -> list[SourceFile]:
+def _looked_at(root: Path, found: Found) -> list[SourceFile]:
     """Return what the candidates are on the disk; those that are gone are noted as missing."""
     files = []
     prefix = f"{root}/"
@@ -329,23 +207,23 @@ def _committed_environment(directory: str, under_git: bool) -> BuildFailed:  # n
     )
 
 
-def _warn(root: Path, found: _Found, files: Sequence[SourceFile], tell: Listener) -> None:
+def _warn(root: Path, found: Found, files: Sequence[SourceFile], tell: Listener) -> None:
     if found.changed or found.missing:
         names = sorted({*found.changed, *found.missing})
         gone = f", of them {len(found.missing)} deleted" if found.missing else ""
         tell(
             Warned(
-                f"{len(names)} uncommitted change{'s' * (len(names) > 1)}{gone}: {_some(names)}",
+                f"{len(names)} uncommitted change{'s' * (len(names) > 1)}{gone}: {some(names)}",
                 hint="the artifact is marked as dirty; commit to have one that can be built again",
             )
         )
     if found.untracked:
-        tell(Said(f"not tracked by git, so not in the artifact: {_some(found.untracked)}"))
+        tell(Said(f"not tracked by git, so not in the artifact: {some(found.untracked)}"))
     pointers = list(_pointers(root, files))
     if pointers:
         tell(
             Warned(
-                f"git LFS has not fetched {_some(pointers)}: "
+                f"git LFS has not fetched {some(pointers)}: "
                 f"the artifact will have {'its pointer' if len(pointers) == 1 else 'pointers'}",
                 hint="git lfs pull",
             )
@@ -365,7 +243,7 @@ def _pointers(root: Path, files: Iterable[SourceFile]) -> Iterator[str]:
 
 
 def _snapshot(
-    root: Path, files: Sequence[SourceFile], found: _Found, checkout: git.Checkout | None
+    root: Path, files: Sequence[SourceFile], found: Found, checkout: git.Checkout | None
 ) -> Snapshot:
     if not files:
         raise BuildFailed(
@@ -404,12 +282,3 @@ def _branch_of_the_job() -> str:
     """Return the branch as CI names it: there, a commit is checked out without one."""
     names = ("CI_COMMIT_REF_NAME", "BRANCH_NAME", "GIT_BRANCH", "GITHUB_REF_NAME")
     return next((value for name in names if (value := variables.get(name))), "")
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
-
-
-def _has(names: Sequence[str]) -> str:
-    return "has" if len(names) == 1 else "have"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from artifact import steps
 from artifact.cli import store, terminal
 from artifact.errors import ArtifactRejected, UsageError
+
+if TYPE_CHECKING:
+    from artifact.stores import channels
 
 
 @click.command()
@@ -37,26 +42,13 @@ def command(
     in another channel for a while.
     """
     from artifact.stores import addresses, channels
-    from artifact.transfer import arrival
 
     opened, wanted = _meant(name, version)
     addresses.channel(opened.name, channel)  # its name is checked before anything is asked
-    with arrival.opened(opened.store, addresses.artifact(opened.name, wanted)) as artifact:
-        target = channels.Target(opened.name, wanted, artifact.digest)
-        if artifact.manifest.reference != f"{opened.name}-{wanted}":
-            raise ArtifactRejected(
-                f"what the store calls {opened.name}-{wanted} is {artifact.manifest.reference}",
-                hint="find out who put it there, and delete it",
-            )
-    if digest and digest != target.digest:
-        raise ArtifactRejected(
-            f"{opened.name}-{wanted} in {opened.store.address} is {target.digest}, not {digest}",
-            hint="this is another artifact than the one you mean",
-        )
+    target = _target(opened, wanted, digest)
     before = channels.read(opened.store, opened.name, channel)
     if not good:
-        gate = opened.section.gates.get(channel)
-        channels.check_gate(opened.store, target, channel, gate)
+        channels.check_gate(opened.store, target, channel, opened.section.gates.get(channel))
     at = f"{opened.name}@{channel}"
     was = before.version if before else "nothing"
     if plan_only:
@@ -68,8 +60,11 @@ def command(
         return
     if good:
         after = channels.mark_good(opened.store, target, channel)
+        said = f"{after.version} is good in {at} since {after.good_at}"
     else:
         after = channels.promote(opened.store, target, channel, reason=reason)
+        already = before is not None and before.digest == after.digest
+        said = f"{at} is {after.version} " + ("already" if already else f"(was {was})")
     if as_json:
         terminal.document(
             "promote",
@@ -83,13 +78,29 @@ def command(
                 "previous": was if before else None,
             },
         )
-        return
-    said = f"{at} is {after.version} (was {was})"
-    if good:
-        said = f"{after.version} is good in {at} since {after.good_at}"
-    elif before is not None and before.digest == after.digest:
-        said = f"{at} is {after.version} already"
-    tell(steps.Said(f"{said}: {after.digest}"))
+    else:
+        tell(steps.Said(f"{said}: {after.digest}"))
+
+
+def _target(opened: store.Opened, version: str, digest: str) -> channels.Target:
+    """Return what the store holds under a version, unless it is not what was meant."""
+    from artifact.stores import addresses, channels
+    from artifact.transfer import arrival
+
+    called = f"{opened.name}-{version}"
+    with arrival.opened(opened.store, addresses.artifact(opened.name, version)) as artifact:
+        target = channels.Target(opened.name, version, artifact.digest)
+        if artifact.manifest.reference != called:
+            raise ArtifactRejected(
+                f"what the store calls {called} is {artifact.manifest.reference}",
+                hint="find out who put it there, and delete it",
+            )
+    if digest and digest != target.digest:
+        raise ArtifactRejected(
+            f"{called} in {opened.store.address} is {target.digest}, not {digest}",
+            hint="this is another artifact than the one you mean",
+        )
+    return target
 
 
 def _meant(name: str, version: str) -> tuple[store.Opened, str]:

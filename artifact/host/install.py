@@ -30,7 +30,7 @@ from artifact.host import (
 )
 from artifact.host.activate import Switch
 from artifact.host.observe import Facts
-from artifact.journal import Journal
+from artifact.journal import Journal, ReleaseState
 from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
@@ -239,39 +239,11 @@ def _switching(
     record: Journal | None,
     lock: int | None = None,
 ) -> Iterator[Step]:
+    """Plan what makes the release live; what fails here is undone, and the release stays."""
     site, version = facts.site, facts.manifest.version
-
-    def try_it() -> str:
-        try:
-            note = check.check(site, facts.manifest, tell)
-        except Refused as error:
-            _said(record).release(version, "failed", reason=error.message)
-            raise
-        _said(record).release(version, "checked")
-        return note
-
-    def go() -> str:
-        note = switch.go()
-        _said(record).release(version, "live")
-        return note
-
-    def back() -> None:
-        switch.back()
-        if switch.begun:
-            _said(record).release(version, "rolled-back", reason="its install did not end well")
-
-    def finish() -> str:
-        _said(record).release(version, "good", digest=facts.artifact.digest)
-        # From here on it is done: what fails is a warning.
-        if facts.live and facts.live != version and site.release(facts.live).is_dir():
-            try:
-                files.point(site.previous, facts.live)
-            except OSError as error:
-                tell(steps.Warned(f"{site.previous} does not point at {facts.live}: {error}"))
-        return retention.after_install(site, facts.install.keep, _said(record), tell)
-
+    to_do = _Switching(facts, switch, tell, record)
     was = f" (was {facts.live})" if facts.live else ""
-    yield Step("check", f"try {facts.manifest.reference} on a private socket", try_it)
+    yield Step("check", f"try {facts.manifest.reference} on a private socket", to_do.check)
     yield migrate.step(
         site,
         version,
@@ -282,11 +254,55 @@ def _switching(
         lock=lock,
         news=_new_migrations(switch.old.manifest, facts.manifest),
     )
-    yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
+    yield Step("switch", f"switch {site.current} to {version}{was}", to_do.go, to_do.back)
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: switch.watch(wishes.probation))
-    yield Step("finish", f"call {version} good", finish, commits=True)
+    yield Step("finish", f"call {version} good", to_do.finish, commits=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Switching:
+    """What is done to a release that is here, and what the journal is told of it."""
+
+    facts: Facts
+    switch: Switch
+    tell: steps.Listener
+    record: Journal | None
+
+    def check(self) -> str:
+        try:
+            note = check.check(self.facts.site, self.facts.manifest, self.tell)
+        except Refused as error:
+            self._said("failed", reason=error.message)
+            raise
+        self._said("checked")
+        return note
+
+    def go(self) -> str:
+        note = self.switch.go()
+        self._said("live")
+        return note
+
+    def back(self) -> None:
+        self.switch.back()
+        if self.switch.begun:
+            self._said("rolled-back", reason="its install did not end well")
+
+    def finish(self) -> str:
+        facts, site = self.facts, self.facts.site
+        self._said("good", digest=facts.artifact.digest)
+        # From here on it is done: what fails is a warning.
+        was = facts.live
+        if was and was != facts.manifest.version and site.release(was).is_dir():
+            try:
+                files.point(site.previous, was)
+            except OSError as error:
+                self.tell(steps.Warned(f"{site.previous} does not point at {was}: {error}"))
+        return retention.after_install(site, facts.install.keep, _said(self.record), self.tell)
+
+    def _said(self, state: ReleaseState, *, reason: str = "", digest: str = "") -> None:
+        _said(self.record).release(self.facts.manifest.version, state, reason=reason, digest=digest)
 
 
 def _new_migrations(live: Manifest | None, manifest: Manifest) -> list[str]:

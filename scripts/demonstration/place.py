@@ -140,27 +140,7 @@ def start_supervisord(found: Place, programs: str) -> Supervisord:
     found.logs.mkdir(parents=True, exist_ok=True)
     # Not in the demo's directory: the path of a unix socket is limited to 107 bytes.
     address = Path(tempfile.mkdtemp(prefix="artifact-demo-")) / "supervisor.sock"
-    log = found.logs / "supervisord.log"
-    found.supervisor_configuration.write_text(
-        f"""\
-[supervisord]
-nodaemon = true
-logfile = {log}
-pidfile = {found.logs / "supervisord.pid"}
-childlogdir = {found.logs}
-
-[unix_http_server]
-file = {address}
-chmod = 0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-
-[supervisorctl]
-serverurl = unix://{address}
-
-{programs}"""
-    )
+    found.supervisor_configuration.write_text(_configuration(found.logs, address) + programs)
     with (found.logs / "supervisord.out").open("wb") as output:
         child = subprocess.Popen(
             [BIN / "supervisord", "-c", found.supervisor_configuration],
@@ -182,6 +162,27 @@ serverurl = unix://{address}
         stop_supervisord(running)
         raise
     return running
+
+
+def _configuration(logs: Path, address: Path) -> str:
+    return f"""\
+[supervisord]
+nodaemon = true
+logfile = {logs / "supervisord.log"}
+pidfile = {logs / "supervisord.pid"}
+childlogdir = {logs}
+
+[unix_http_server]
+file = {address}
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl = unix://{address}
+
+"""
 
 
 def stop_supervisord(running: Supervisord) -> None:

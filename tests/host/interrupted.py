@@ -1,6 +1,6 @@
 """Run a command in this process and send it a signal at one exact event.
 
-`python -m … FILE SIGNAL WHERE` installs; `python -m … SIGNAL WHERE COMMAND…` runs another command.
+`python -m … SIGNAL WHERE COMMAND…`, or `strike` from a test.
 
 WHERE is "started:STEP", "ended:STEP", "progress" or "said:WORD"; with a "!" behind it the signal is
 sent again at every event that follows.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from artifact import cli, signals, steps
@@ -43,22 +45,38 @@ def at(where: str, number: signal.Signals) -> Callable[[steps.Event], None]:
     return hear
 
 
+def strike(
+    number: str, where: str, *command: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that is sent a signal there; return its status and what it said on stderr."""
+    # Not pipes: what a killed command has started lives on, and would keep them open.
+    with tempfile.TemporaryFile("w+") as errors:
+        ran = subprocess.run(
+            [sys.executable, "-m", __name__, number, where, *command],
+            env=env,
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            check=False,
+            timeout=90,
+        )
+        errors.seek(0)
+        return subprocess.CompletedProcess(ran.args, ran.returncode, None, errors.read())
+
+
 def main() -> None:
-    if sys.argv[1].startswith("SIG"):
-        number, where, *command = sys.argv[1:]
-    else:
-        path, number, where = sys.argv[1:]
-        command = ["install", str(Path(path)), "--probation", "0s"]
-    strike = at(where, signal.Signals[number])
+    number, where, *command = sys.argv[1:]
+    send = at(where, signal.Signals[number])
     draw = terminal.Listener.__call__
 
     def both(self: terminal.Listener, event: steps.Event) -> None:
         draw(self, event)
-        strike(event)
+        send(event)
 
     terminal.Listener.__call__ = both  # type: ignore[method-assign]  # to be told of every event
     signals.raise_when_asked_to_stop()
     sys.exit(cli.run(command))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from artifact import journal
 from artifact.manifest import Install
+from tests.host import interrupted
 from tests.host.machine import Machine
 from tests.host.shop import INITIAL, sources
 
@@ -113,19 +112,12 @@ def test_who_comes_after_a_killed_install_waits_for_its_migration_and_says_what_
         "0003_more": NOTE.replace("note", "more"),
     }
     path = built(server, "2", slow, extra={"0002_slow": MARKED})
-    child = subprocess.run(
-        [
-            *[sys.executable, "-m", "tests.host.interrupted", str(path), "SIGKILL"],
-            "said:applying shop.0002_slow",
-        ],
+    child = interrupted.strike(
+        *("SIGKILL", "said:applying shop.0002_slow"),
+        *("install", str(path), "--probation", "0s"),
         env=server.variables(),
-        cwd=Path(__file__).parents[2],
-        # Not pipes: what it started lives on, and would keep them open.
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=60,
     )
-    assert child.returncode == -signal.SIGKILL
+    assert child.returncode == -signal.SIGKILL, child.stderr
     site = str(server.site.root)
     busy = server.run("recover", site, "--wait", "0s")
     assert busy.returncode == 6, busy.stderr

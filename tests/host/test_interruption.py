@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from artifact import journal
 from artifact.manifest import Install
+from tests.host import interrupted
 from tests.host.machine import Machine, await_, load
 
 MOMENTS = [
@@ -26,16 +25,10 @@ MOMENTS = [
 ]
 
 
-def interrupted(machine: Machine, path: Path, number: str, where: str) -> tuple[int, str]:
+def stopped(machine: Machine, path: Path, number: str, where: str) -> tuple[int, str]:
     """Install with a signal at one moment; return how it ended and what it said."""
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.host.interrupted", str(path), number, where],
-        env=machine.variables(),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    command = ("install", str(path), "--probation", "0s")
+    child = interrupted.strike(number, where, *command, env=machine.variables())
     return child.returncode, child.stderr
 
 
@@ -56,7 +49,7 @@ def test_a_signal_at_any_moment_leaves_the_old_release_live(machine: Machine) ->
     with load(machine, threads=2, pause=0.05) as seen:
         for number, where in enumerate(MOMENTS):
             name = "SIGTERM" if number % 2 else "SIGINT"
-            status, said = interrupted(machine, machine.build(f"{number}"), name, where)
+            status, said = stopped(machine, machine.build(f"{number}"), name, where)
             assert status == 128 + signal.Signals[name], f"{where}: {said}"
             assert os.readlink(machine.site.current) == "old", where
             assert machine.get() == "old", where
@@ -76,7 +69,7 @@ def test_a_signal_at_any_moment_leaves_the_old_release_live(machine: Machine) ->
 def test_a_first_install_that_is_stopped_leaves_nothing_live(machine: Machine) -> None:
     machine.start_supervisord()
     path = machine.build("1")
-    status, said = interrupted(machine, path, "SIGHUP", "said:goes to sleep")
+    status, said = stopped(machine, path, "SIGHUP", "said:goes to sleep")
     assert status == 129, said
     assert not machine.site.current.is_symlink()
     await_("both slots asleep", lambda: asleep(machine) == 2)
@@ -91,7 +84,7 @@ def test_a_kill_at_any_moment_is_recovered_by_the_next_install(machine: Machine)
     assert machine.install(old).returncode == 0
     with load(machine, threads=2, pause=0.05) as seen:
         for number, where in enumerate(MOMENTS[2:]):
-            status, said = interrupted(machine, machine.build(f"{number}"), "SIGKILL", where)
+            status, said = stopped(machine, machine.build(f"{number}"), "SIGKILL", where)
             assert status == -signal.SIGKILL, f"{where}: {said}"
             assert (machine.site.current / "app.py").exists(), where
             assert "did not end" in machine.run("status", str(machine.site.root)).stderr, where
@@ -115,7 +108,7 @@ def test_a_killed_unpack_is_swept_and_the_repeat_succeeds(machine: Machine) -> N
     old = machine.build("old", install=none)
     assert machine.install(old).returncode == 0
     path = machine.build("1", files={"big.bin": "x" * 5_000_000}, install=none)
-    status, said = interrupted(machine, path, "SIGKILL", "progress")
+    status, said = stopped(machine, path, "SIGKILL", "progress")
     assert status == -signal.SIGKILL, said
     assert machine.leftovers() != [], "it was killed too late or too early"
     # Whatever is installed next, even where there is nothing to do.

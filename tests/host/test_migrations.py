@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from artifact import journal, steps
 from artifact.errors import Refused
 from artifact.host import applying, migrate, migrations, releases
+from tests.host import interrupted
 from tests.host.machine import await_
 from tests.host.shop import INITIAL, Shop
 
@@ -205,17 +205,11 @@ def test_a_migrate_that_is_killed_half_way_is_for_a_person_too(shop: Shop) -> No
     shop.release("1", FIRST)
     assert shop.run("migrate").returncode == 0
     shop.release("2", {**FIRST, "0002_half": f"{NOTE}, {end}"}, extra=marked)
-    killed = subprocess.run(
-        [
-            *[sys.executable, "-m", "tests.host.interrupted", "SIGKILL"],
-            *["said:applying shop.0002_half", "migrate", str(shop.site.root), "--release", "2"],
-        ],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=60,
+    killed = interrupted.strike(
+        *("SIGKILL", "said:applying shop.0002_half"),
+        *("migrate", str(shop.site.root), "--release", "2"),
     )
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     recovered = shop.run("recover")
     assert "part of shop.0002_half may have stayed" in recovered.stdout, recovered.stderr
     run = journal.last_run(shop.site.journal)

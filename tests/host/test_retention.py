@@ -19,6 +19,7 @@ import pytest
 from artifact import journal
 from artifact.host import history, retention, state
 from artifact.manifest import Install
+from tests.host import interrupted
 from tests.host.machine import Machine, await_
 
 NONE = Install(restart="none", keep=100)
@@ -175,16 +176,9 @@ def test_an_install_prunes_to_what_its_configuration_says(machine: Machine) -> N
 
 def test_a_killed_prune_leaves_whole_releases_only(machine: Machine) -> None:
     installed(machine, "1", "2", "3", "4")
-    child = subprocess.run(
-        [
-            *[sys.executable, "-m", "tests.host.interrupted", "SIGKILL", "progress"],
-            *["prune", str(machine.site.root), "--keep", "1"],
-        ],
+    child = interrupted.strike(
+        *("SIGKILL", "progress", "prune", str(machine.site.root), "--keep", "1"),
         env=machine.variables(),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert machine.leftovers() != []

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from artifact import files, journal
 from artifact.host import history
 from artifact.manifest import Install, Python
+from tests.host import interrupted
 from tests.host.machine import Machine, await_, load
 from tests.host.shop import Shop
 
@@ -195,16 +195,9 @@ def test_a_damaged_live_release_does_not_keep_one_from_going_back(machine: Machi
 )
 def test_a_killed_rollback_is_recovered(machine: Machine, where: str, ends_at: str) -> None:
     installed(machine, "0", "1", "2")
-    child = subprocess.run(
-        [
-            *[sys.executable, "-m", "tests.host.interrupted", "SIGKILL", where],
-            *["rollback", str(machine.site.root), "--probation", "0s"],
-        ],
+    child = interrupted.strike(
+        *("SIGKILL", where, "rollback", str(machine.site.root), "--probation", "0s"),
         env=machine.variables(),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
     )
     assert child.returncode == -signal.SIGKILL, child.stderr
     recovered = machine.run("recover", str(machine.site.root))

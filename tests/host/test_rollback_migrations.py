@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from artifact import journal
+from tests.host import interrupted
 from tests.host.shop import INITIAL, Shop
 
 NOTE = 'migrations.AddField("Item", "note", CharField(max_length=20, null=True))'
@@ -164,16 +163,7 @@ def test_a_rollback_that_is_stopped_leaves_code_and_schema_of_one_release(
     shop: Shop, number: str, where: str
 ) -> None:
     migrated(shop, "2", DROPPED)
-    child = subprocess.run(
-        [
-            *[sys.executable, "-m", "tests.host.interrupted", number, where],
-            *["rollback", str(shop.site.root), "--with-migrations"],
-        ],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    child = interrupted.strike(number, where, "rollback", str(shop.site.root), "--with-migrations")
     if number == "SIGKILL":
         assert child.returncode == -signal.SIGKILL, child.stderr
         assert shop.outcome() == "pending"

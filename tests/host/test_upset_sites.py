@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from artifact import journal, steps
 from artifact.errors import Refused
 from artifact.host import history, releases, retention, rollback, status
+from tests.host import interrupted
 from tortures import place as places
 from tortures.place import NEW, OLD, OLDEST, Place
 
@@ -29,15 +29,9 @@ def place() -> Iterator[Place]:
         yield made
 
 
-def interrupted(place: Place, number: str, where: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.host.interrupted", str(place.artifacts[NEW]), number, where],
-        env=place.machine.variables(),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+def stopped(place: Place, number: str, where: str) -> subprocess.CompletedProcess[str]:
+    command = ("install", str(place.artifacts[NEW]), "--probation", "0s")
+    return interrupted.strike(number, where, *command, env=place.machine.variables())
 
 
 def dangles(place: Place) -> None:
@@ -164,12 +158,12 @@ def test_a_signal_in_each_step_and_again_all_the_while_it_is_undone(place: Place
     assert {"prepare", "unpack-release", "static", "check", "switch", "finish"} <= set(names)
     for name in names:
         place.put_back()
-        done = interrupted(place, "SIGINT", f"started:{name}!")
+        done = stopped(place, "SIGINT", f"started:{name}!")
         assert done.returncode == 130, f"{name}: {done.stderr}"
         places.judge(place.site, place.artifacts, {OLD})
     place.put_back()
     # It is done: nothing is taken back any more.
-    done = interrupted(place, "SIGINT", "ended:finish")
+    done = stopped(place, "SIGINT", "ended:finish")
     assert done.returncode == 0, done.stderr
     places.judge(place.site, place.artifacts, {NEW})
 

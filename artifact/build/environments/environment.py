@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ class Found:
     """What a build would find."""
 
     key: str
-    inputs: dict[str, Any]
+    inputs: Mapping[str, Any]
     path: Path
     state: State
     reasons: tuple[str, ...]
@@ -90,7 +90,7 @@ def observe(
     """Return what a build would reuse, or every reason why nothing; change nothing."""
     declared = build_variables(config.requirements)
     inputs = key.inputs(places.root, lock, interpreter, tools, declared, config.requirements.salt)
-    return _found(config.name, key.of(inputs), inputs, places)[0]
+    return _found(config.name, inputs, places)[0]
 
 
 def ensure(
@@ -119,8 +119,7 @@ def ensure(
     """
     declared = build_variables(config.requirements)
     inputs = key.inputs(places.root, lock, interpreter, tools, declared, config.requirements.salt)
-    identity = key.of(inputs)
-    found, _ = _found(config.name, identity, inputs, places, verify=verify)
+    found, _ = _found(config.name, inputs, places, verify=verify)
     if found.reusable:
         return _reused(found, config.name, places)
     _prepare(places)
@@ -128,7 +127,7 @@ def ensure(
     from artifact.build.environments import compilation
 
     job = compilation.Job(
-        key=identity,
+        key=found.key,
         inputs=inputs,
         lock=lock,
         interpreter=interpreter,
@@ -137,9 +136,18 @@ def ensure(
         places=places,
         workspace=(workspace or Path.cwd()).resolve(),
     )
+    return _made(job, config, tell, lock_timeout=lock_timeout, verify=verify)
+
+
+def _made(
+    job: Job, config: Config, tell: Listener, *, lock_timeout: float, verify: bool
+) -> Environment:
+    """Compile an environment or take it from the store, unless another build just made it."""
+    from artifact.build.environments import compilation
+
+    places = job.places
     with _building(job, config.name, lock_timeout, tell):
-        # Whoever held the lock may just have made it.
-        found, compared = _found(config.name, identity, inputs, places, verify=verify)
+        found, compared = _found(config.name, job.inputs, places, verify=verify)
         if found.reusable:
             return _reused(found, config.name, places)
         _spare_releases(found, places)
@@ -149,16 +157,17 @@ def ensure(
                 tell(Said(f"the environment is compiled: {reason}"))
         made = taken or compilation.make(job, tell)
     why = Why(
-        name=config.name, key=identity, compared=compared, reasons=found.reasons, when=time.time()
+        name=config.name, key=job.key, compared=compared, reasons=found.reasons, when=time.time()
     )
     _note(why, places)
     return _environment(made, places, found.reasons, fetched=taken is not None)
 
 
 def _found(
-    name: str, identity: str, inputs: dict[str, Any], places: Places, *, verify: bool = False
+    name: str, inputs: Mapping[str, Any], places: Places, *, verify: bool = False
 ) -> tuple[Found, str]:
     """Return what is there under a key, and the key it was compared with."""
+    identity = key.of(inputs)
     path = places.environment(identity)
     state = marker.look(places, identity)
     if state.fresh and verify:

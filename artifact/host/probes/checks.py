@@ -14,16 +14,12 @@ import subprocess
 import sys
 import time
 import traceback
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
-
-def become(user: Any) -> None:
-    """Drop root's rights before anything of the application is imported."""
-    if user is None:
-        return
-    os.initgroups(user["name"], user["gid"])
-    os.setgid(user["gid"])
-    os.setuid(user["uid"])
+if TYPE_CHECKING:
+    from artifact.host.probes import becoming
+else:
+    import becoming
 
 
 def failing(commands: Dict[str, List[str]]) -> Dict[str, int]:
@@ -115,15 +111,16 @@ def main() -> None:
     """Answer one request."""
     # The application may have modules of the names of those beside this one.
     sys.path[0] = os.getcwd()
+    del sys.modules["becoming"]
     if len(sys.argv) > 1:
         request = json.loads(sys.argv[1])
-        become(request["user"])
+        becoming.become(request["user"])
         answer_all(request["application"], request["names"], request["seconds"])
         return
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
         os.dup2(2, 1)
         request = json.load(sys.stdin)
-        become(request["user"])
+        becoming.become(request["user"])
         json.dump(answer(request), channel)
 
 

@@ -9,17 +9,15 @@ Python 3.8 and Django 3.2 are enough.
 
 from __future__ import annotations
 
-import json
 import os
 import runpy
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, Dict, List
 
 if TYPE_CHECKING:
-    from artifact.host.probes import becoming, history, running
+    from artifact.host.probes import answering, history, running
 else:
-    import becoming
+    import answering
     import history
     import running
 
@@ -60,24 +58,5 @@ def answered(request: Dict[str, Any]) -> Dict[str, Any]:
     return answers[0]
 
 
-def main() -> None:
-    """Answer one request."""
-    # The application may have modules of the same names.
-    del sys.path[0]
-    for module in ("becoming", "history", "running", "single_flight", "verdicts", "alterations"):
-        sys.modules.pop(module, None)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
-        os.dup2(2, 1)
-        request = json.load(sys.stdin)
-        try:
-            becoming.become(request["user"])
-            found = answered(request)
-        except BaseException as error:
-            traceback.print_exc()
-            lines = str(error).strip().splitlines() or [""]
-            found = {"broken": f"{type(error).__name__}: {lines[0]}".rstrip(": ")}
-        json.dump(found, channel)
-
-
 if __name__ == "__main__":
-    main()
+    answering.respond(answered)

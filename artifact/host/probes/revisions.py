@@ -17,13 +17,12 @@ import os
 import subprocess
 import sys
 import textwrap
-import traceback
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set
 
 if TYPE_CHECKING:
-    from artifact.host.probes import becoming, single_flight
+    from artifact.host.probes import answering, single_flight
 else:
-    import becoming
+    import answering
     import single_flight
 
 Known = Optional[Dict[str, List[str]]]
@@ -35,6 +34,7 @@ _APP = "alembic"
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     """Do what is asked."""
+    sys.path.insert(0, os.getcwd())
     script = _script()
     if request["mode"] == "look":
         return _look(script, request["known"])
@@ -320,25 +320,5 @@ def _say(text: str) -> None:
     print(f"artifact: {text}", file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """Answer one request."""
-    # The application may have modules of the same names.
-    del sys.path[0]
-    for module in ("becoming", "single_flight"):
-        sys.modules.pop(module, None)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
-        os.dup2(2, 1)
-        request = json.load(sys.stdin)
-        try:
-            becoming.become(request["user"])
-            sys.path.insert(0, os.getcwd())
-            found = answer(request)
-        except BaseException as error:
-            traceback.print_exc()
-            lines = str(error).strip().splitlines() or [""]
-            found = {"broken": f"{type(error).__name__}: {lines[0]}".rstrip(": ")}
-        json.dump(found, channel)
-
-
 if __name__ == "__main__":
-    main()
+    answering.respond(answer)

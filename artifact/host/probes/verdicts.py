@@ -144,6 +144,16 @@ def _untouched(operation: Any, place: Place, name: str) -> Optional[Verdict]:
     return None
 
 
+def _unseen(operation: Any, place: Place, column: str) -> Optional[Verdict]:
+    """Judge an operation on a column that old code cannot see."""
+    untouched = _untouched(operation, place, operation.model_name)
+    if untouched:
+        return untouched
+    if (place.app, operation.model_name.lower(), column.lower()) in place.fresh.fields:
+        return Verdict(SAFE, "the old code does not know this column")
+    return None
+
+
 def _create_model(operation: Any, place: Place) -> Verdict:
     options = operation.options
     if options.get("proxy") or not options.get("managed", True):
@@ -175,12 +185,10 @@ def _many_to_many(model: Any) -> bool:
 
 
 def _rename_field(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.model_name)
-    if untouched:
-        return untouched
+    unseen = _unseen(operation, place, operation.old_name)
+    if unseen:
+        return unseen
     where = (place.app, operation.model_name.lower())
-    if (*where, operation.old_name.lower()) in place.fresh.fields:
-        return Verdict(SAFE, "the old code does not know this column")
     field = place.before.models[where].fields[operation.old_name]
     if field.db_column:
         return Verdict(SAFE, "the column has a name of its own and keeps it")
@@ -209,12 +217,10 @@ def _add_field(operation: Any, place: Place) -> Verdict:
 
 
 def _remove_field(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.model_name)
-    if untouched:
-        return untouched
+    unseen = _unseen(operation, place, operation.name)
+    if unseen:
+        return unseen
     where = (place.app, operation.model_name.lower())
-    if (*where, operation.name.lower()) in place.fresh.fields:
-        return Verdict(SAFE, "the old code does not know this column")
     field = place.before.models[where].fields[operation.name]
     if alterations.has_no_column(field, place.connection):
         return Verdict(SAFE, "it has no column")
@@ -223,12 +229,10 @@ def _remove_field(operation: Any, place: Place) -> Verdict:
 
 
 def _alter_field(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.model_name)
-    if untouched:
-        return untouched
+    unseen = _unseen(operation, place, operation.name)
+    if unseen:
+        return unseen
     where = (place.app, operation.model_name.lower())
-    if (*where, operation.name.lower()) in place.fresh.fields:
-        return Verdict(SAFE, "the old code does not know this column")
     before, after = (state.models[where].fields[operation.name] for state in place[2:4])
     return Verdict(*alterations.altered(before, after, operation.name, place.connection))
 
