@@ -34,7 +34,7 @@ def command(site: str | None, *, as_json: bool) -> None:
     if found.problems:
         raise Refused(
             f"{found.name} is degraded: {'; '.join(found.problems)}",
-            hint=f"{found.site.journal} tells what was done",
+            hint=f"`artifact doctor {found.site.root}` names each fault and its fix",
         )
 
 

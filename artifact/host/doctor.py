@@ -14,6 +14,7 @@ from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host import (
     freeze,
     health,
+    history,
     launch,
     links,
     preflight,
@@ -87,9 +88,8 @@ def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
     except Refused as error:
         findings.append(Finding("release", error.message, error.hint))
     if not live:
-        findings.append(
-            Finding("release", f"{site.root} has no live release", "artifact install FILE")
-        )
+        nothing = history.nothing_live(site)
+        findings.append(Finding("release", nothing.text, nothing.hint))
     subject = _Subject(site, chosen, manifest, nginx_directory)
     for name, check in _CHECKS.items():
         findings += [

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from artifact import journal
+from artifact.host.problem import Problem
 from artifact.journal import Line
 from artifact.site import Site
 
@@ -61,6 +62,15 @@ def here(site: Site) -> list[str]:
             ]
     except FileNotFoundError:
         return []
+
+
+def nothing_live(site: Site) -> Problem:
+    """Return why a site has no live release, and the command that gives it one."""
+    newest = next((record.version for record in good_before(of(site), "")), "")
+    if not newest:
+        return Problem(f"{site.root} has no live release", "artifact install FILE")
+    gone = "names no release of this site" if os.path.lexists(site.current) else "is gone"
+    return Problem(f"{site.current} {gone}; {newest} is good", f"artifact rollback {site.root}")
 
 
 def tell_of(lines: Iterable[Line]) -> dict[str, Record]:

@@ -45,7 +45,7 @@ def test_a_slot_that_runs_another_release_than_the_live_one_is_named(machine: Ma
 
 def test_what_only_a_look_at_the_disk_can_tell(machine: Machine) -> None:
     machine.site.private.mkdir(parents=True)
-    assert degraded(machine) == "no release is live"
+    assert degraded(machine) == f"{machine.site.root} has no live release"
     none = Install(restart="none")
     assert machine.install(machine.build("1", install=none)).returncode == 0
     assert degraded(machine) == ""

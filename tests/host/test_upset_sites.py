@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -60,6 +61,23 @@ def test_a_current_that_names_no_release_is_told_and_the_next_install_puts_it_ri
     retention.prune(place.site, 1, 0.0, steps.nobody)
     assert OLD in history.here(place.site)
     place.install(OLD)
+    assert os.readlink(place.site.current) == OLD
+    places.judge(place.site, place.artifacts, {OLD})
+
+
+def test_a_current_that_somebody_deleted_comes_back_by_the_command_that_doctor_names(
+    place: Place,
+) -> None:
+    place.site.current.unlink()
+    site = str(place.site.root)
+    told = place.machine.run("doctor", site, "--json")
+    assert told.returncode == 5, told.stderr
+    (finding,) = [one for one in json.loads(told.stdout)["findings"] if one["check"] == "release"]
+    assert finding["text"] == f"{place.site.current} is gone; {OLD} is good"
+    program, *command = finding["hint"].split()
+    assert program == "artifact"
+    done = place.machine.run(*command)
+    assert done.returncode == 0, done.stderr
     assert os.readlink(place.site.current) == OLD
     places.judge(place.site, place.artifacts, {OLD})
 
