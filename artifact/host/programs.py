@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from artifact.host import servers
+from artifact.host import orphans, servers
 from artifact.host.problem import Problem
 from artifact.host.settings import Settings
 from artifact.manifest import Install, Manifest, Process
@@ -49,8 +49,7 @@ def problems(wanted: Wanted) -> Iterator[Problem]:
         members = supervisor.members(url)
         manners = supervisor.manners(url)
     except supervisor.SupervisorError as error:
-        hint = 'or, to switch links only, site.toml: [install] restart = "none"'
-        yield Problem(str(error), f"{error.hint}; {hint}" if error.hint else hint)
+        yield _silent(wanted.site, error)
         return
     for name, process in wanted.manifest.processes.items():
         program = supervisor.program_name(wanted.manifest.name, name)
@@ -60,6 +59,18 @@ def problems(wanted: Wanted) -> Iterator[Problem]:
             yield from _signal(wanted.manifest, name, process, manner)
             yield from _patience(process, manner)
     yield from ports(wanted)
+
+
+def _silent(site: Site, error: supervisor.SupervisorError) -> Problem:
+    """Put into words that supervisor cannot be asked, and what keeps it from being started."""
+    if left := " ".join(str(pid) for pid in orphans.pids(site)):
+        return Problem(
+            f"{error}; what it had started still runs: pid {left.replace(' ', ', ')}",
+            f"`kill {left}`, then start supervisord: it cannot open the ports that these hold "
+            "(between the two, nobody is served)",
+        )
+    hint = 'or, to switch links only, site.toml: [install] restart = "none"'
+    return Problem(str(error), f"{error.hint}; {hint}" if error.hint else hint)
 
 
 def ports(wanted: Wanted) -> Iterator[Problem]:

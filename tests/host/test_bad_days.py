@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from artifact import steps
@@ -15,7 +19,7 @@ from artifact.host import applications, releases, retention
 from artifact.manifest import Install, Process
 from tests.archive.test_signature import allow, make_key
 from tests.host import prepared
-from tests.host.machine import APPLICATION, Environment, Machine
+from tests.host.machine import APPLICATION, Environment, Machine, await_
 from tests.host.shop import Shop
 
 NOTHING = Install(restart="none")
@@ -92,6 +96,28 @@ def test_a_port_that_another_program_has_is_named_with_its_holder(machine: Machi
         # What supervisor itself holds for the process is not in its way.
         done = machine.install(path)
         assert done.returncode == 0, done.stderr
+
+
+def test_what_a_killed_supervisord_left_behind_is_named_with_the_way_out(machine: Machine) -> None:
+    machine.start_supervisord()
+    assert machine.install(machine.build("1")).returncode == 0
+    left = machine.kill_supervisord()
+    try:
+        assert machine.get() == "1", "it serves on"
+        refused = machine.install(machine.build("2"))
+        pids = sorted(
+            int(pid) for pid in re.findall(r"`kill ([0-9 ]+)`", refused.stderr)[0].split()
+        )
+        assert (refused.returncode, pids) == (5, sorted(left)), refused.stderr
+    finally:
+        for pid in left:
+            os.kill(pid, signal.SIGTERM)
+    await_("their end", lambda: not any(psutil.pid_exists(pid) for pid in left))
+    machine.stop_supervisord()
+    machine.start_supervisord()
+    told = ("status", str(machine.site.root))
+    await_("the release's return", lambda: machine.run(*told).returncode == 0)
+    assert machine.get() == "1"
 
 
 def test_only_what_an_allowed_signer_signed_is_installed(machine: Machine, tmp_path: Path) -> None:
