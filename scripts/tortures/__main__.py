@@ -76,7 +76,12 @@ def _concurrent(*, installs: int, rounds: int, seed: int) -> None:
     for (command, code), count in sorted(seen.exits.items()):
         click.echo(f"{command:8} exit {code} {count:5}")
     click.echo(f"{seen.installed} installs and {seen.pruned} prunes had something to do")
-    click.echo(f"{seen.reads} reads through current, {seen.rate:.0f} a second, none failed")
+    click.echo(
+        f"{seen.reads} reads through current, {seen.rate:.0f} a second, "
+        f"{seen.pause * 1000:.0f} ms apart at most, none failed"
+    )
+    if seen.rate < concurrent.LEAST_RATE:
+        raise click.ClickException(f"it is to read {concurrent.LEAST_RATE} times a second")
 
 
 @main.command("drain")
