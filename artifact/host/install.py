@@ -104,7 +104,7 @@ def install(source: Path | InStore, wishes: Wishes, tell: steps.Listener) -> Out
         site = _identify(artifact, wishes)
         _make_private(site)
         doing = f"installing {artifact.manifest.reference}"
-        with files.locked(site.lock, doing=doing, wait=wishes.wait) as lock:
+        with files.locked(site.lock, doing=doing, wait=wishes.wait, tell=tell) as lock:
             recover.recover(site, tell)
             observe.check_same_version(artifact, site)
             facts = observe.observe(artifact, site)

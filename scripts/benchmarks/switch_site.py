@@ -73,7 +73,7 @@ class Command:
 
     @property
     def waited(self) -> float:
-        """Seconds it says it waited in the switch."""
+        """Seconds it says it waited."""
         return sum(map(float, _WAITED.findall(self.said)))
 
 
