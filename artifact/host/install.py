@@ -15,6 +15,7 @@ from artifact.host import (
     applying,
     bundle,
     check,
+    foreseen,
     freeze,
     incoming,
     migrate,
@@ -280,25 +281,13 @@ def _switching(
         record,
         wishes=applying.Wishes(wishes.allow_unsafe, wait=wishes.wait),
         lock=lock,
-        news=_new_migrations(switch.old.manifest, facts.manifest),
+        news=foreseen.news(switch.old.manifest, facts.artifact, judged=record is None),
     )
     yield Step("switch", f"switch {site.current} to {version}{was}", go, back)
     if facts.managed:
         watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: switch.watch(wishes.probation))
     yield Step("finish", f"call {version} good", finish, commits=True)
-
-
-def _new_migrations(live: Manifest | None, manifest: Manifest) -> list[str]:
-    """Return what manifests alone tell; what is pending, only the databases know."""
-    if live is None:
-        return []
-    return [
-        f"{application}.{name}"
-        for application, names in manifest.migrations.items()
-        for name in names
-        if name not in live.migrations.get(application, ())
-    ]
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:
