@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from artifact import variables
+from artifact import steps, variables
 from artifact.errors import Locked, Refused
 
 _COPY_BYTES = 1 << 30
@@ -225,7 +225,9 @@ def lock_holder(path: Path) -> Holder | None:
 
 
 @contextmanager
-def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
+def locked(
+    path: Path, *, doing: str, wait: float = 0.0, tell: steps.Listener = steps.nobody
+) -> Iterator[int]:
     """Hold an exclusive lock on a file for the block; the kernel drops it if we die.
 
     Yields the lock's descriptor, for `process.sharing`.
@@ -233,6 +235,7 @@ def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
     Args:
         doing: what for, as the others are told: "building accounting 1337".
         wait: seconds to wait for another holder; 0 gives up at once.
+        tell: hears whom it waits for.
 
     Raises:
         Locked: another run holds it and the wait is over.
@@ -246,7 +249,7 @@ def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
             hint=f"`ls -ld {path.parent} {path}` and `df -h {path.parent}` show why",
         ) from error
     try:
-        _acquire(descriptor, path, time.monotonic() + wait)
+        _acquire(descriptor, path, wait, tell)
         mine = {"pid": os.getpid(), "who": whoami(), "doing": doing, "since": time.time()}
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
             os.ftruncate(descriptor, 0)
@@ -258,18 +261,33 @@ def locked(path: Path, *, doing: str, wait: float = 0.0) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+def _acquire(descriptor: int, path: Path, wait: float, tell: steps.Listener) -> None:
+    if _is_ours(descriptor):
+        return
+    deadline = time.monotonic() + wait
+    if wait <= 0:
+        raise _locked(path)
+    tell(steps.Said(f"waiting for {_holder(path)}, for {wait:g} s at most"))
+    with steps.waiting(tell, f"{path} was free"):
+        while not _is_ours(descriptor):
             if time.monotonic() >= deadline:
-                holder = lock_holder(path)
-                by = holder.describe() if holder else "a run that has not said who it is"
-                raise Locked(
-                    f"{path} is locked by {by}",
-                    hint="wait for it, or give a longer time to wait",
-                ) from None
+                raise _locked(path)
             time.sleep(_POLL_SECONDS)
-        else:
-            return
+
+
+def _locked(path: Path) -> Locked:
+    hint = "wait for it, or give a longer time to wait"
+    return Locked(f"{path} is locked by {_holder(path)}", hint=hint)
+
+
+def _is_ours(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(path: Path) -> str:
+    holder = lock_holder(path)
+    return holder.describe() if holder else "a run that has not said who it is"

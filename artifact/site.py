@@ -94,6 +94,11 @@ class Site:
         return self.private / "trash"
 
     @property
+    def reserve(self) -> Path:
+        """A piece of the disk, to be given up when that is full."""
+        return self.private / "reserve"
+
+    @property
     def failures(self) -> Path:
         return self.private / "failures"
 

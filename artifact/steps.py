@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from artifact import signals
 from artifact.errors import RollbackFailed
+
+_NO_WAIT_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,25 @@ def everybody(*listeners: Listener) -> Listener:
             listener(event)
 
     return tell
+
+
+@contextlib.contextmanager
+def waiting(tell: Listener, until: str) -> Iterator[None]:
+    """Say how long the block took, which does nothing but wait until something is so.
+
+    Args:
+        until: "1337 was up in accounting-web:slot_1".
+    """
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            tell(Said(f"waited {time.monotonic() - began:.2f} s and gave up before {until}"))
+        raise
+    seconds = time.monotonic() - began
+    if seconds >= _NO_WAIT_SECONDS:
+        tell(Said(f"waited {seconds:.2f} s until {until}"))
 
 
 def run(steps: Iterable[Step], tell: Listener) -> None:

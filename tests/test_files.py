@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact import files
+from artifact import files, steps
 from artifact.errors import Locked
 
 
@@ -125,8 +126,8 @@ def test_a_lock_names_its_holder_and_is_free_once_that_is_killed(tmp_path: Path)
     assert found.doing == "after the crash"
 
 
-def test_a_lock_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
+def test_a_lock_is_waited_for_and_that_is_told(tmp_path: Path) -> None:
+    path, told = tmp_path / "lock", list[steps.Event]()
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
         stdin=subprocess.PIPE,
@@ -137,8 +138,13 @@ def test_a_lock_is_waited_for(tmp_path: Path) -> None:
         assert holder.stdin is not None
         holder.stdout.readline()
         threading.Timer(0.3, holder.stdin.close).start()
-        with files.locked(path, doing="waiting", wait=30):
+        with files.locked(path, doing="waiting", wait=30, tell=told.append):
             assert holder.wait(timeout=10) == 0
+    first, last = [event.text for event in told if isinstance(event, steps.Said)]
+    assert re.fullmatch(
+        rf"waiting for .*pid {holder.pid}.*building accounting 1337, for 30 s at most", first
+    )
+    assert re.fullmatch(rf"waited [0-9.]+ s until {path} was free", last)
 
 
 _DIES_IN_ONE = """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 
 import pytest
 
@@ -108,3 +110,24 @@ def test_every_listener_hears_every_event() -> None:
     first, second = list[steps.Event](), list[steps.Event]()
     steps.everybody(first.append, second.append)(steps.Said("hello"))
     assert first == second == [steps.Said("hello")]
+
+
+def test_a_wait_says_how_long_it_took_and_a_moment_is_none() -> None:
+    told = list[steps.Event]()
+    with steps.waiting(told.append, "nothing was left to do"):
+        pass
+    assert told == []
+    with steps.waiting(told.append, "it was up"):
+        time.sleep(0.02)
+    (said,) = told
+    assert isinstance(said, steps.Said)
+    matched = re.fullmatch(r"waited ([0-9]+\.[0-9]{2}) s until it was up", said.text)
+    assert matched is not None
+    assert float(matched[1]) >= 0.02
+
+
+def test_a_wait_in_vain_does_not_claim_that_it_was_worth_it() -> None:
+    told = list[steps.Event]()
+    with pytest.raises(TimeoutError), steps.waiting(told.append, "it was up"):
+        raise TimeoutError
+    assert told == [steps.Said("waited 0.00 s and gave up before it was up")]

@@ -25,7 +25,7 @@ def command(*, site: str | None, wait: float, as_json: bool, tell: steps.Listene
     from artifact.host import find, recover, releases
 
     found = find.find(site)
-    with files.locked(found.lock, doing=f"recovering {found.root}", wait=wait):
+    with files.locked(found.lock, doing=f"recovering {found.root}", wait=wait, tell=tell):
         done = recover.recover(found, tell)
         live = releases.live_version(found)
     if as_json:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     help="Have nginx serve TLS with this chain of certificates.",
 )
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its key.")
+@click.option("--no-tls", is_flag=True, help="Have nginx serve plain HTTP again.")
 @click.option(
     "--supervisor-dir",
     type=click.Path(path_type=Path),
@@ -53,6 +54,7 @@ def command(
     nginx_dir: Path,
     tls_certificate: Path | None,
     tls_key: Path | None,
+    no_tls: bool,
     supervisor_dir: Path | None,
     plan_only: bool,
     as_json: bool,
@@ -61,7 +63,8 @@ def command(
     """Prepare this server for an artifact's site: user, directories, supervisor, nginx.
 
     The processes are those of an artifact's file or, for a NAME, of the site's live release. What
-    is so already stays as it is, and what a person edited is never overwritten.
+    is so already stays as it is, and what a person edited is never overwritten. Repeated without
+    --server-name and --tls-certificate, nginx keeps those it was set up with.
     """
     from artifact.cli.install import own_path
     from artifact.errors import UsageError
@@ -69,6 +72,10 @@ def command(
 
     if server_name and not nginx:
         raise UsageError("--server-name is for nginx", hint="add --nginx")
+    if no_tls and not nginx:
+        raise UsageError("--no-tls is for nginx", hint="add --nginx")
+    if no_tls and (tls_certificate or tls_key):
+        raise UsageError("--no-tls and a certificate contradict each other", hint="leave one out")
     site, manifest = setup.subject(reference)
     wishes = setup.Wishes(
         command=own_path(),
@@ -77,6 +84,7 @@ def command(
         server_name=server_name,
         nginx_directory=nginx_dir,
         certificate=_certificate(tls_certificate, tls_key, nginx=nginx),
+        tls=not no_tls,
         supervisor_directory=supervisor_dir,
     )
     if plan_only:

@@ -7,8 +7,7 @@ process says itself, so that going on and going back are the same few functions 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from artifact import files, steps
@@ -22,7 +21,6 @@ from artifact.site import Site
 
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
-_NO_WAIT_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,10 @@ class Switch:
         """
         if self.restart == "none":
             return "nothing to watch: supervisor does not run it"
+        with steps.waiting(self.tell, f"{self.new.version} had proved itself for {seconds:g} s"):
+            return f"asked {self._watch(seconds)} times"
+
+    def _watch(self, seconds: float) -> int:
         before = {member.name: member.pid for _, member in self._processes()}
         deadline = time.monotonic() + seconds
         asked = 0
@@ -120,7 +122,7 @@ class Switch:
                     self._ask_publicly(name, process)
             self._see_running(before)
             asked += 1
-        return f"asked {asked} times"
+        return asked
 
     def _slotted(self, release: Side) -> list[str]:
         if self.restart != "slots":
@@ -150,11 +152,13 @@ class Switch:
             state.write(self.site.state, now.with_slot(name, slot, release.version))
         member = self._member(name, slot)
         if not self._runs(member, name, slot, release.version):
-            self.tell(steps.Said(f"starting {release.version} in {member.name}"))
+            seconds = health.of(release.processes[name]).timeout
+            within = f"it is to serve within {seconds:g} s"
+            self.tell(steps.Said(f"starting {release.version} in {member.name}: {within}"))
             self._restart(member, release.processes[name].stop_timeout)
         elif believe:
             return
-        with self._waiting(f"{release.version} was up in {member.name}"):
+        with steps.waiting(self.tell, f"{release.version} was up in {member.name}"):
             self._wait_until_healthy(release, name, slot)
 
     def _free_slot(self, now: state.State, name: str, release: Side) -> int:
@@ -179,7 +183,10 @@ class Switch:
             member = self._member(name, slot)
             if slot != live and not self._runs(member, name, slot, state.IDLE):
                 process = self.old.processes.get(name) or self.new.processes[name]
-                self.tell(steps.Said(f"{member.name} finishes its requests and goes to sleep"))
+                within = f"within {process.stop_timeout:g} s"
+                self.tell(
+                    steps.Said(f"{member.name} finishes its requests {within} and goes to sleep")
+                )
                 self._restart(member, process.stop_timeout)
 
     def _runs(self, member: Member, name: str, slot: int, version: str) -> bool:
@@ -189,20 +196,9 @@ class Switch:
     def _restart(self, member: Member, stop_timeout: float) -> None:
         # One in BACKOFF counts as started, and would not be until its pause is over.
         if member.state in {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}:
-            with self._waiting(f"{member.name} finished its requests and ended"):
+            with steps.waiting(self.tell, f"{member.name} finished its requests and ended"):
                 supervisor.stop(self.url, member.name, stop_timeout)
         supervisor.start(self.url, member.name)
-
-    @contextmanager
-    def _waiting(self, what: str) -> Iterator[None]:
-        """Say afterwards how long the block took, for it did nothing but wait until something."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = time.monotonic() - began
-            if seconds >= _NO_WAIT_SECONDS:
-                self.tell(steps.Said(f"waited {seconds:.2f} s until {what}"))
 
     def _worker(self, name: str, old: Side, new: Side) -> workers.Program:
         return workers.Program(
@@ -250,6 +246,10 @@ class Switch:
             time.sleep(_POLL_SECONDS)
 
     def _wait_until_answering(self, release: Side, name: str, process: Process) -> None:
+        with steps.waiting(self.tell, f"{name} of {release.version} answered"):
+            self._ask_until_answered(name, process)
+
+    def _ask_until_answered(self, name: str, process: Process) -> None:
         deadline = time.monotonic() + health.of(process).timeout
         while True:
             try:

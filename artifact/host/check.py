@@ -25,11 +25,14 @@ def check(site: Site, manifest: Manifest, tell: steps.Listener) -> str:
         Refused: the interpreter does not start, the application is not in order, or a server does
             not answer its health path.
     """
-    _interpreter_starts(site, manifest)
-    asked = applications.check(site, manifest, tell)
+    with steps.waiting(tell, "the environment's interpreter had started"):
+        _interpreter_starts(site, manifest)
+    with steps.waiting(tell, f"{manifest.reference} had checked itself"):
+        asked = applications.check(site, manifest, tell)
     for name, described in manifest.processes.items():
         if servers.takes_slots(described):
-            asked.append(f"{name} {_smoke(site, manifest, name)}")
+            with steps.waiting(tell, f"{name} had answered on a private socket"):
+                asked.append(f"{name} {_smoke(site, manifest, name)}")
         elif described.server != "celery":
             tell(steps.Output(f"{name} is not tried before it is live: it takes no socket of ours"))
     return ", ".join(asked) or "the environment starts"

@@ -32,8 +32,26 @@ def whose(path: Path, content: str) -> Whose:
         return "nobody"
     if found == content:
         return "same"
+    return "edited" if _own_body(found) is None else "ours"
+
+
+def body_of(path: Path) -> str:
+    """Return what we wrote into a file; "" where there is none, or a person edited it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return _own_body(path.read_bytes().decode("utf-8", "surrogateescape")) or ""
+    except FileNotFoundError:
+        return ""
+
+
+def _own_body(found: str) -> str | None:
     mark = _MARKED.match(found)
-    return "ours" if mark and mark[1] == _digest(found[mark.end() :]) else "edited"
+    if mark is None or mark[1] != _digest(found[mark.end() :]):
+        return None
+    return found[mark.end() :]
 
 
 def _digest(body: str) -> str:

@@ -15,6 +15,7 @@ from artifact.host import (
     applying,
     bundle,
     check,
+    foreseen,
     freeze,
     incoming,
     migrate,
@@ -104,7 +105,7 @@ def install(source: Path | InStore, wishes: Wishes, tell: steps.Listener) -> Out
         site = _identify(artifact, wishes)
         _make_private(site)
         doing = f"installing {artifact.manifest.reference}"
-        with files.locked(site.lock, doing=doing, wait=wishes.wait) as lock:
+        with files.locked(site.lock, doing=doing, wait=wishes.wait, tell=tell) as lock:
             recover.recover(site, tell)
             observe.check_same_version(artifact, site)
             facts = observe.observe(artifact, site)
@@ -252,7 +253,7 @@ def _switching(
         record,
         wishes=applying.Wishes(wishes.allow_unsafe, wait=wishes.wait),
         lock=lock,
-        news=_new_migrations(switch.old.manifest, facts.manifest),
+        news=foreseen.news(switch.old.manifest, facts.artifact, judged=record is None),
     )
     yield Step("switch", f"switch {site.current} to {version}{was}", to_do.go, to_do.back)
     if facts.managed:
@@ -303,18 +304,6 @@ class _Switching:
 
     def _said(self, state: ReleaseState, *, reason: str = "", digest: str = "") -> None:
         _said(self.record).release(self.facts.manifest.version, state, reason=reason, digest=digest)
-
-
-def _new_migrations(live: Manifest | None, manifest: Manifest) -> list[str]:
-    """Return what manifests alone tell; what is pending, only the databases know."""
-    if live is None:
-        return []
-    return [
-        f"{application}.{name}"
-        for application, names in manifest.migrations.items()
-        for name in names
-        if name not in live.migrations.get(application, ())
-    ]
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:

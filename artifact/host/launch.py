@@ -6,6 +6,7 @@ release's modules, nor anything follow `current` while it serves.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pwd
@@ -182,7 +183,12 @@ def _say(site: Site, name: str, called: int | str, version: str) -> None:
     if called == "" or not site.private.is_dir():
         return
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    state.write_running(path, state.Running(pid=os.getpid(), version=version))
+    try:
+        state.write_running(path, state.Running(pid=os.getpid(), version=version))
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        # It serves all the same: a full disk must not keep what crashed from being started again.
 
 
 def _lease(site: Site, version: str) -> int:

@@ -28,7 +28,8 @@ def migrate(site: Site, version: str, wishes: Wishes, tell: steps.Listener) -> O
     """
     found = releases.read(site, version)
     reference = found.manifest.reference
-    with files.locked(site.lock, doing=f"migrating to {reference}", wait=wishes.wait) as lock:
+    doing = f"migrating to {reference}"
+    with files.locked(site.lock, doing=doing, wait=wishes.wait, tell=tell) as lock:
         recover.recover(site, tell)
         record = journal.begin(
             site.journal,
@@ -67,7 +68,8 @@ def policy(
         _warn_of_newer(outcome.databases, version, tell)
         return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
     try:
-        seen = migrations.pending(site, version, tell)
+        with steps.waiting(tell, f"{version} had told what is pending"):
+            seen = migrations.pending(site, version, tell)
     except Refused as error:
         if chosen != "list":
             raise

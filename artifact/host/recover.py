@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
-from artifact.host import activate, applying, history, interrupted_migrations, releases
+from artifact.host import activate, applying, history, interrupted_migrations, releases, reserve
 from artifact.host import settings as site_settings
 from artifact.host.activate import Switch
 from artifact.journal import Journal, Run
@@ -48,6 +48,7 @@ def recover(site: Site, tell: steps.Listener) -> Recovered | None:
         RollbackFailed: the old release cannot be made live again.
     """
     releases.check_links(site)
+    reserve.tend(site)
     try:
         return _recover(site, tell)
     except OSError as error:

@@ -154,7 +154,7 @@ def prune(site: Site, keep: int, wait: float, tell: steps.Listener) -> Pruning:
         Refused: the disk says no; what is live has not changed.
         RollbackFailed: an interrupted run cannot be taken back.
     """
-    with files.locked(site.lock, doing=f"pruning {site.root}", wait=wait):
+    with files.locked(site.lock, doing=f"pruning {site.root}", wait=wait, tell=tell):
         recover.recover(site, tell)
         planned = plan(site, keep)
         if not planned.doomed:

@@ -105,7 +105,8 @@ def rollback(site: Site, wishes: Wishes, tell: steps.Listener) -> Outcome:
         ReleaseFailed: the older release does not serve, and what was live is so again.
         RollbackFailed: that failed as well.
     """
-    with files.locked(site.lock, doing=f"rolling back {site.root}", wait=wishes.wait) as lock:
+    doing = f"rolling back {site.root}"
+    with files.locked(site.lock, doing=doing, wait=wishes.wait, tell=tell) as lock:
         recover.recover(site, tell)
         _check_freeze(site, wishes, tell)
         facts = observe(site, wishes.version, tell)

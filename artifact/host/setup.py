@@ -226,5 +226,5 @@ def _alone(site: Site, tell: steps.Listener) -> Iterator[None]:
         site.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         site.private.mkdir(mode=0o700, exist_ok=True)
         tell(steps.Said(f"made {site.private}"))
-    with files.locked(site.lock, doing="setting the server up", wait=_WAIT_SECONDS):
+    with files.locked(site.lock, doing="setting the server up", wait=_WAIT_SECONDS, tell=tell):
         yield

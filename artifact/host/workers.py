@@ -164,10 +164,11 @@ def _wake(
     elif believe:
         return
     names, numbers = [one.name for one in mine], [_number(one) for one in mine]
-    began = time.monotonic()
-    with applications.answering(program.site, version, program.process, numbers) as answered:
+    with (
+        steps.waiting(program.tell, f"{', '.join(names)} had come up"),
+        applications.answering(program.site, version, program.process, numbers) as answered,
+    ):
         wait_until_settled(program, names, version, answered=answered)
-    _said_wait(program, began, f"{', '.join(names)} answered")
 
 
 def _put_to_sleep(program: Program, members: Sequence[Member], turn: int | None) -> None:
@@ -188,16 +189,12 @@ def _put_to_sleep(program: Program, members: Sequence[Member], turn: int | None)
 
 def _one_by_one(program: Program, members: Sequence[Member], version: str) -> None:
     for one in members:
-        program.tell(steps.Said(f"restarting {one.name}"))
+        within = f"it finishes within {program.patience:g} s"
+        program.tell(steps.Said(f"restarting {one.name}: {within}"))
         _stop(program, [one])
         supervisor.start(program.url, one.name)
-        began = time.monotonic()
-        wait_until_settled(program, [one.name], version)
-        _said_wait(program, began, f"{one.name} had stayed up")
-
-
-def _said_wait(program: Program, began: float, what: str) -> None:
-    program.tell(steps.Said(f"waited {time.monotonic() - began:.2f} s until {what}"))
+        with steps.waiting(program.tell, f"{one.name} had stayed up"):
+            wait_until_settled(program, [one.name], version)
 
 
 def _stop(program: Program, members: Sequence[Member]) -> None:
@@ -205,12 +202,11 @@ def _stop(program: Program, members: Sequence[Member]) -> None:
     up = [one for one in members if one.state not in {"STOPPED", "EXITED", "FATAL"}]
     if not up:
         return
-    began = time.monotonic()
-    for one in up:
-        supervisor.begin_stop(program.url, one.name)
-    for one in up:
-        supervisor.stop(program.url, one.name, program.patience)
-    _said_wait(program, began, f"{', '.join(one.name for one in up)} ended")
+    with steps.waiting(program.tell, f"{', '.join(one.name for one in up)} ended"):
+        for one in up:
+            supervisor.begin_stop(program.url, one.name)
+        for one in up:
+            supervisor.stop(program.url, one.name, program.patience)
 
 
 def _turn(member: Member) -> int:

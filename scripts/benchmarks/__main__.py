@@ -56,7 +56,7 @@ def main(
     rows = _chosen(importlib.import_module(f"benchmarks.{name.replace('-', '_')}").ROWS, only)
     if list_rows:
         for row in rows:
-            click.echo(f"{row.name:12} {row.summary}")
+            click.echo(f"{row.name:15} {row.summary}")
         return
     found = _measure(name, rows, work, rounds)
     if page is not None:

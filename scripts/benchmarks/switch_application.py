@@ -83,3 +83,27 @@ http {{
     server {{ listen 127.0.0.1:{plain_proxy}; location / {{ proxy_pass http://plain; }} }}
 }}
 """
+
+# As docs/operations.md says it.
+HAPROXY = """\
+global
+    maxconn 1000
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    retries 3
+    option redispatch
+frontend site
+    bind 127.0.0.1:{haproxy}
+    default_backend site
+frontend plain
+    bind 127.0.0.1:{plain_haproxy}
+    default_backend plain
+backend site
+    option httpchk GET /healthz
+    server site 127.0.0.1:{site} check
+backend plain
+    server plain 127.0.0.1:{plain}
+"""

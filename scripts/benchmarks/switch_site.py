@@ -23,7 +23,13 @@ from artifact.services import supervisor
 from artifact.site import Site
 from benchmarks import measuring, projects
 from benchmarks.measuring import BenchFailed
-from benchmarks.switch_application import APPLICATION, CONFIGURATION, NGINX, REQUIREMENTS
+from benchmarks.switch_application import (
+    APPLICATION,
+    CONFIGURATION,
+    HAPROXY,
+    NGINX,
+    REQUIREMENTS,
+)
 from benchmarks.workshop import Workshop, remove
 from demonstration import place
 
@@ -73,13 +79,13 @@ class Command:
 
     @property
     def waited(self) -> float:
-        """Seconds it says it waited in the switch."""
+        """Seconds it says it waited."""
         return sum(map(float, _WAITED.findall(self.said)))
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A site under a supervisord of its own, with nginx before it."""
+    """A site under a supervisord of its own, with nginx and HAProxy before it."""
 
     shop: Workshop
     server: Server
@@ -92,6 +98,9 @@ class Host:
     plain: int
     """Port of the plain program."""
     plain_proxy: int
+    haproxy: int
+    """Port of HAProxy before the site."""
+    plain_haproxy: int
     url: str = ""
 
     def build(self, version: str, manner: str = "good") -> Path:
@@ -199,8 +208,12 @@ def versions() -> list[str]:
         [process.in_sbin("nginx"), "-v"], capture_output=True, text=True, check=True
     )
     wanted = REQUIREMENTS.replace("==", " ").split("\n")
+    haproxy = subprocess.run(
+        [process.in_sbin("haproxy"), "-v"], capture_output=True, text=True, check=True
+    )
     ours = f"supervisor {version('supervisor')}"
-    return [*filter(None, wanted), ours, nginx.stderr.strip().rpartition(" ")[2]]
+    proxies = nginx.stderr.strip().rpartition(" ")[2], f"HAProxy {haproxy.stdout.split()[2]}"
+    return [*filter(None, wanted), ours, *proxies]
 
 
 @contextmanager
@@ -211,9 +224,9 @@ def opened(shop: Workshop, name: str) -> Iterator[Host]:
         BenchFailed: something does not start.
     """
     ports: set[int] = set()
-    while len(ports) < 4:
+    while len(ports) < 6:
         ports.add(place.free_port(0))
-    port, proxy, plain, plain_proxy = ports
+    port, proxy, plain, plain_proxy, haproxy, plain_haproxy = ports
     root = shop.path("switch", name, "site")
     remove(root, shop.path("switch", name, "dist"))
     host = Host(
@@ -226,6 +239,8 @@ def opened(shop: Workshop, name: str) -> Iterator[Host]:
         proxy,
         plain,
         plain_proxy,
+        haproxy,
+        plain_haproxy,
     )
     directory = shop.path("switch", name, "supervisor", "x").parent
     try:
@@ -252,7 +267,7 @@ def _checkout(shop: Workshop, directory: Path) -> Path:
 
 
 def _programs(host: Host, directory: Path) -> str:
-    """Return the program of the site, as `artifact setup` writes it, a plain one, and nginx."""
+    """Return the program of the site, as `artifact setup` writes it, a plain one, and proxies."""
     with reader.open_artifact(host.build("0")) as opened_artifact:
         manifest = opened_artifact.manifest
     assert servers.takes_slots(manifest.processes["web"])
@@ -261,8 +276,10 @@ def _programs(host: Host, directory: Path) -> str:
     )
     addresses = {"site": host.port, "proxy": host.proxy}
     addresses |= {"plain": host.plain, "plain_proxy": host.plain_proxy}
-    configuration = directory / "nginx.conf"
+    addresses |= {"haproxy": host.haproxy, "plain_haproxy": host.plain_haproxy}
+    configuration, haproxy = directory / "nginx.conf", directory / "haproxy.cfg"
     configuration.write_text(NGINX.format(directory=directory, **addresses), encoding="utf-8")
+    haproxy.write_text(HAPROXY.format(**addresses), encoding="utf-8")
     nginx = process.in_sbin("nginx")
     plain = host.server.plain.format(port=host.plain)
     return f"""{program}
@@ -275,6 +292,10 @@ redirect_stderr = true
 
 [program:nginx]
 command = {nginx} -p {directory} -e {directory}/nginx.log -c {configuration}
+redirect_stderr = true
+
+[program:haproxy]
+command = {process.in_sbin("haproxy")} -db -f {haproxy}
 redirect_stderr = true
 """
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from tortures import concurrent, drain, kill, many, power
+from tortures import concurrent, drain, kill, many, power, switch
 from tortures.kill import Result
 from tortures.place import Broken
 
@@ -76,7 +76,12 @@ def _concurrent(*, installs: int, rounds: int, seed: int) -> None:
     for (command, code), count in sorted(seen.exits.items()):
         click.echo(f"{command:8} exit {code} {count:5}")
     click.echo(f"{seen.installed} installs and {seen.pruned} prunes had something to do")
-    click.echo(f"{seen.reads} reads through current, {seen.rate:.0f} a second, none failed")
+    click.echo(
+        f"{seen.reads} reads through current, {seen.rate:.0f} a second, "
+        f"{seen.pause * 1000:.0f} ms apart at most, none failed"
+    )
+    if seen.rate < concurrent.LEAST_RATE:
+        raise click.ClickException(f"it is to read {concurrent.LEAST_RATE} times a second")
 
 
 @main.command("drain")
@@ -92,6 +97,22 @@ def _drain(*, rounds: int) -> None:
         f"{count} workers drained, {imports} late imports, "
         f"{count * (drain.PRUNES + 1)} prunes, nothing failed"
     )
+
+
+@main.command("switch")
+@click.option("--rounds", type=click.IntRange(1), default=50, show_default=True)
+@_seed
+def _switch(*, rounds: int, seed: int) -> None:
+    """Kill installs and rollbacks while they switch real servers."""
+    try:
+        seen = switch.run(rounds, seed)
+    except Broken as broken:
+        raise click.ClickException(str(broken)) from broken
+    for (command, live), count in sorted(seen.after.items()):
+        click.echo(f"{command:8} killed, the {live} one live {count:5}")
+    for command, count in sorted(seen.recovered.items()):
+        click.echo(f"next was {command:8} {count:5}")
+    click.echo(f"{seen.answers} requests, none lost")
 
 
 @main.command("many")

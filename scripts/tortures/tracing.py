@@ -70,9 +70,12 @@ def run(
     """
     said = log.with_suffix(".said")
     log.write_bytes(b"")
+    # Here: the tracer may be there before the child would have opened it, and would count that.
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     child = os.fork()
     if child == 0:
-        _become(command, log, said)
+        _become(command, log, output)
+    os.close(output)
     argv = ["strace", "-p", str(child), "-y", "-s", "40", "-o", str(log), "-e", f"trace={CALLS}"]
     if strike is not None:
         argv += ["-e", f"inject={strike.call}:{how}:when={strike.nth}"]
@@ -84,12 +87,11 @@ def run(
     )
 
 
-def _become(command: Sequence[str], log: Path, said: Path) -> NoReturn:
+def _become(command: Sequence[str], log: Path, output: int) -> NoReturn:
     """Be an `artifact` command, from the moment on that somebody traces it."""
     code = 1
     try:
         parallel.ThreadPoolExecutor = _AtOnce  # type: ignore[attr-defined,assignment]
-        output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for descriptor in (1, 2):
             os.dup2(output, descriptor)
         deadline = time.monotonic() + _SECONDS
@@ -98,6 +100,8 @@ def _become(command: Sequence[str], log: Path, said: Path) -> NoReturn:
             with suppress(OSError):
                 os.setxattr("/nowhere", "user.here", b"")
             time.sleep(0.001)
+        # What is imported late is compiled each time, or its first run had calls of its own.
+        sys.dont_write_bytecode = True
         signals.raise_when_asked_to_stop()
         code = cli.run(command)
         sys.stdout.flush()

@@ -2,8 +2,8 @@
 
 `python -m … SIGNAL WHERE COMMAND…`, or `strike` from a test.
 
-WHERE is "started:STEP", "ended:STEP", "progress" or "said:WORD"; with a "!" behind it the signal is
-sent again at every event that follows.
+WHERE is "started:STEP", "ended:STEP", "progress", "said:WORD" or "after:WORD", which is the event
+that follows it; with a "!" behind it the signal is sent again at every event that follows.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ def at(where: str, number: signal.Signals) -> Callable[[steps.Event], None]:
     again = where.endswith("!")
     kind, _, which = where.removesuffix("!").partition(":")
     sent: list[bool] = []
+    heard: list[str] = []
 
     def hear(event: steps.Event) -> None:
+        before = heard[-1] if heard else ""
+        heard.append(event.text if isinstance(event, steps.Said) else "")
         match event:
+            case _ if kind == "after":
+                hit = which in before
             case steps.Started(name=name):
                 hit = (kind, which) == ("started", name)
             case steps.Ended(name=name):

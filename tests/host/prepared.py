@@ -141,3 +141,17 @@ def nginx(directory: Path, *, debian: bool = True) -> Iterator[Nginx]:
     finally:
         os.kill(pid, signal.SIGQUIT)  # whatever a test made of its configuration
         await_("nginx's end", lambda: not (made.directory / "pid").exists())
+
+
+@contextmanager
+def small_disk(machine: Machine, options: str) -> Iterator[None]:
+    """Put the site on a file system of its own."""
+    machine.site.root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(machine.site.root)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    assert mounted.returncode == 0, f"run the tests as root where mounting works: {mounted.stderr}"
+    try:
+        yield
+    finally:
+        # Lazily: what a failed test left running may still be in it.
+        subprocess.run(["umount", "--lazy", str(machine.site.root)], check=True)

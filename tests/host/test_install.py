@@ -8,8 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from artifact import files, journal
 from artifact.manifest import Install, Process, Python
 from tests.host.machine import ARTIFACT, Machine, load
+from tests.host.prepared import small_disk
 
 
 def links(machine: Machine) -> tuple[str, str]:
@@ -334,19 +333,6 @@ def test_two_at_once_go_one_after_the_other_or_give_up(machine: Machine) -> None
         child.communicate(timeout=60)
     assert [child.returncode for child in waiting] == [0, 0]
     assert set(links(machine)) == {"1", "2"}
-
-
-@contextmanager
-def small_disk(machine: Machine, options: str) -> Iterator[None]:
-    """Put the site on a file system of its own."""
-    machine.site.root.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(machine.site.root)]
-    mounted = subprocess.run(mount, capture_output=True, text=True)
-    assert mounted.returncode == 0, f"run the tests as root where mounting works: {mounted.stderr}"
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(machine.site.root)], check=True)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ MOMENTS = [
     "started:confirm",
     "started:finish",
 ]
+KILLED = [*MOMENTS[2:], "said:was up", "after:goes to sleep", "ended:switch"]
+"""Between any two of them something is switched that was not before."""
 
 
 def stopped(machine: Machine, path: Path, number: str, where: str) -> tuple[int, str]:
@@ -78,19 +80,23 @@ def test_a_first_install_that_is_stopped_leaves_nothing_live(machine: Machine) -
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_moment_is_recovered_by_the_next_install(machine: Machine) -> None:
+def test_a_kill_at_any_moment_is_recovered_by_the_next_command(machine: Machine) -> None:
     machine.start_supervisord()
-    old = machine.build("old")
+    old, root = machine.build("old"), str(machine.site.root)
     assert machine.install(old).returncode == 0
     with load(machine, threads=2, pause=0.05) as seen:
-        for number, where in enumerate(MOMENTS[2:]):
+        for number, where in enumerate(KILLED):
             status, said = stopped(machine, machine.build(f"{number}"), "SIGKILL", where)
             assert status == -signal.SIGKILL, f"{where}: {said}"
             assert (machine.site.current / "app.py").exists(), where
             assert "did not end" in machine.run("status", str(machine.site.root)).stderr, where
-            recovered = machine.install(old)
+            served = machine.get()
+            assert served in {"old", str(number)}, where
+            following = ("install", str(old)), ("recover", root), ("prune", root)
+            recovered = machine.run(*following[number % 3])
             assert recovered.returncode == 0, f"{where}: {recovered.stderr}"
-            assert "already live" in recovered.stderr, where
+            if number % 3 == 0:
+                assert "already live" in recovered.stderr, where
             assert os.readlink(machine.site.current) == "old", where
             assert machine.leftovers() == [], where
             assert machine.get() == "old", where

@@ -158,8 +158,21 @@ class Sites(RuleBasedStateMachine):
 
     @rule(version=st.sampled_from(VERSIONS))
     def a_process_lives(self, version: str) -> None:
-        if version not in self.model.order or version in self.leases:
-            return
+        if version in self.model.order and version not in self.leases:
+            self.lease(version)
+
+    @precondition(lambda self: self.model.live in VERSIONS and not self.frozen)
+    @rule(others=st.permutations(VERSIONS))
+    def a_process_drains_while_releases_come_and_go(self, others: list[str]) -> None:
+        drains = self.model.live
+        if drains not in self.leases:
+            self.lease(drains)
+        # After two more it is neither live nor the previous one.
+        for version in [other for other in others if other != drains][:2]:
+            self.installs(version)
+        self.prunes(1)
+
+    def lease(self, version: str) -> None:
         path = self.machine.site.lease(version)
         path.parent.mkdir(exist_ok=True)
         self.leases[version] = path.open("w")
@@ -205,6 +218,13 @@ class Sites(RuleBasedStateMachine):
         ]
         assert self.machine.leftovers() == []
         place.agreed(site)
+
+    @invariant()
+    def what_a_process_lives_of_stays(self) -> None:
+        for version in self.leases:
+            release = self.machine.site.release(version)
+            assert f'VERSION = "{version}"' in (release / "lazy.py").read_text()
+            assert (release / "virtualenv" / "lib" / "module.py").exists()
 
     def wishes(self) -> install.Wishes:
         return install.Wishes(command="artifact", probation=0.0, wait=0.0)
@@ -270,7 +290,7 @@ def test_a_site_is_what_its_model_says(dying: subprocess.Popen[str]) -> None:
         run_state_machine_as_test(
             Sites,
             settings=settings(
-                max_examples=60,
+                max_examples=45,
                 stateful_step_count=50,
                 deadline=None,
                 database=None,

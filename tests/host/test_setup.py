@@ -447,6 +447,47 @@ def test_an_edited_server_block_is_refused(machine: Machine, programs: Path) -> 
         assert "200m" in file.read_text()
 
 
+def certificate(directory: Path) -> list[str]:
+    """Make a certificate and return the options that name it."""
+    chain, key = directory / "chain.pem", directory / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-subj", "/CN=pages.example", "-keyout", str(key), "-out", str(chain)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return ["--tls-certificate", str(chain), "--tls-key", str(key)]
+
+
+def test_a_repeated_setup_keeps_the_name_and_the_certificate_until_told_otherwise(
+    machine: Machine, programs: Path
+) -> None:
+    path, port = machine.build("1"), free_port()
+    with prepared.nginx(machine.directory) as nginx:
+        nowhere = ["--nginx", "--nginx-dir", str(nginx.directory)]
+        done = setup(machine, path, *on(nginx, port), *certificate(machine.directory))
+        assert done.returncode == 0, done.stderr
+        file = nginx.directory / "sites-available" / NAME
+        before = file.read_text()
+        assert f"listen {port} ssl;" in before
+        again = setup(machine, path, *nowhere)
+        assert again.returncode == 0, again.stderr
+        assert "nothing changed" in again.stderr
+        assert file.read_text() == before
+        moved = free_port()
+        renamed = setup(machine, path, *nowhere, "--server-name", f"other.example:{moved}")
+        assert renamed.returncode == 0, renamed.stderr
+        assert "server_name other.example;" in file.read_text()
+        assert f"listen {moved} ssl;" in file.read_text()
+        plain = setup(machine, path, *nowhere, "--no-tls")
+        assert plain.returncode == 0, plain.stderr
+        assert f"listen {moved};" in file.read_text()
+        assert "ssl" not in file.read_text()
+        assert setup(machine, path, "--no-tls").returncode == 2, "what for?"
+
+
 def test_nginx_that_does_not_run_is_set_up_with_a_warning(machine: Machine, programs: Path) -> None:
     nginx = prepared.Nginx(machine.directory / "nginx")
     nginx.write(debian=True)

@@ -25,9 +25,12 @@ class Wishes:
     """Who the processes run as; site.toml's when empty, else one named as the application."""
     nginx: bool = False
     server_name: str = ""
+    """That of the block that is there when empty, else the machine's."""
     nginx_directory: Path = NGINX
     certificate: Certificate | None = None
-    """What nginx serves TLS with; without one it serves plain HTTP."""
+    """What nginx serves TLS with; without one it goes on with what it has, or serves plain HTTP."""
+    tls: bool = True
+    """False has it serve plain HTTP again."""
     supervisor_directory: Path | None = None
     """Where supervisor's program file goes; found from supervisor's own configuration if None."""
 

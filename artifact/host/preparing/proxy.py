@@ -21,8 +21,10 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
     if not aim.wishes.nginx:
         return
     place = nginx.place(aim.wishes.nginx_directory.absolute(), aim.manifest.name)
-    host = aim.wishes.server_name or platform.node()
-    certificate = aim.wishes.certificate
+    # Whoever repeats it without options means the block as it was set up.
+    kept_host, kept = nginx.told(placing.own_body(place.file))
+    host = aim.wishes.server_name or kept_host or platform.node()
+    certificate = (aim.wishes.certificate or kept) if aim.wishes.tls else None
     if certificate is not None:
         yield from _missing(certificate)
     content = marked(nginx.block(aim.site, aim.manifest, host, certificate))

@@ -119,11 +119,15 @@ def wait_for(
     Raises:
         Busy: the wait is over.
     """
-    deadline, told = time.monotonic() + seconds, False
+    began = time.monotonic()
+    deadline, told = began + seconds, False
     while not take():
         if time.monotonic() >= deadline:
             raise Busy(f"the database {alias!r} is being migrated by another run")
         if not told:
-            say(f"waiting for another run that migrates the database {alias!r}")
+            who = f"another run that migrates the database {alias!r}"
+            say(f"waiting for {who}, for {seconds:g} s at most")
             told = True
         time.sleep(_POLL_SECONDS)
+    if told:
+        say(f"waited {time.monotonic() - began:.2f} s until nobody else migrated {alias!r}")
