@@ -35,7 +35,7 @@ def pack(
     sink: Path,
     *,
     name: str,
-    mtime: int,
+    mtime: int = layout.ENTRY_MTIME,
     level: int = 6,
     tell: steps.Listener = steps.nobody,
     threads: int | None = None,
@@ -45,18 +45,13 @@ def pack(
     Args:
         entries: in any order; directories above them are added.
         name: "venv", "assets" or "code".
-        mtime: of all entries, in seconds since the epoch.
+        mtime: of all entries, in seconds since the epoch; readers take any.
         level: libdeflate's, 1 to 12.
         threads: as many as this process may use processors when left out.
 
     Raises:
         BuildFailed: something cannot be packed, changed while it was read, or the disk is full.
     """
-    if not 0 <= mtime <= layout.LATEST:
-        raise BuildFailed(
-            f"the time {mtime} cannot be packed: it is before 1970 or after 2242",
-            hint="the code's time is that of its last commit: `git log -1 --format=%cd`",
-        )
     measured = measure(name, entries)
     total = sum(size for _, size in measured)
     with _written_beside(sink) as stream:
@@ -321,6 +316,11 @@ def _copied(
 
 def _check(packed: Sequence[Packed], described: Manifest) -> None:
     """Refuse to write what every reader would reject."""
+    if not 0 <= described.created <= layout.LATEST:
+        raise BuildFailed(
+            f"the time {described.created} cannot be packed: it is before 1970 or after 2242",
+            hint="it is that of the last commit: `git log -1 --format=%cd`",
+        )
     order = [one.name for one in packed]
     if order != [name for name in layout.COMPONENTS if name in order]:
         raise BuildFailed(f"the components {order} are not in the order {layout.COMPONENTS}")

@@ -12,7 +12,12 @@ from artifact.archive.toc import Record, Toc
 
 
 def difference(
-    root: Path, tocs: Collection[Toc], *, strip: str = "", besides: Collection[str] = ()
+    root: Path,
+    tocs: Collection[Toc],
+    *,
+    strip: str = "",
+    besides: Collection[str] = (),
+    time: int | None = None,
 ) -> str:
     """Return the first thing in which a tree differs from its contents; "" when it is the same.
 
@@ -22,11 +27,14 @@ def difference(
     Args:
         strip: what the recorded paths begin with and those on the disk do not, "virtualenv/".
         besides: paths in the tree that are ours and in no table of contents, and all below them.
+        time: what its files were given when they were unpacked, in seconds since the epoch; that
+            of their tar entries when left out.
     """
     expected: dict[str, tuple[Record, int]] = {}
     for toc in tocs:
         for record in toc.records:
-            expected[record.path.removeprefix(strip)] = (record, toc.component.mtime)
+            mtime = toc.component.mtime if time is None else time
+            expected[record.path.removeprefix(strip)] = (record, mtime)
     expected.pop(strip.rstrip("/"), None)
     for path, entry in _walk(str(root), frozenset(besides)):
         found = expected.pop(path, None)

@@ -32,7 +32,8 @@ def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> st
         return None
     besides = {".artifact", "virtualenv", *(name for name, _ in links.shared_paths(shared))}
     tocs = [artifact.toc(name) for name in of_release(artifact)]
-    return tree.difference(path, tocs, besides=besides)
+    time = artifact.manifest.created
+    return tree.difference(path, tocs, besides=besides, time=time)
 
 
 def of_release(artifact: Artifact) -> tuple[str, ...]:
@@ -64,7 +65,15 @@ def unpack_release(
     names = of_release(artifact)
     coming = incoming.look(artifact, site, names, tell)
     staged = _fresh(site, "release")
-    reader.extract(artifact, names, staged, reused=coming.reused, tell=coming.tell)
+    reader.extract(
+        artifact,
+        names,
+        staged,
+        # A web server's ETag is a file's time and size, and must change with its content.
+        time=artifact.manifest.created,
+        reused=coming.reused,
+        tell=coming.tell,
+    )
     private = staged / ".artifact"
     private.mkdir(mode=0o755)
     files.write(private / "manifest.json", artifact.content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ class S3Store:
     ) -> bool:
         """See `Store`."""
         size = source.stat().st_size
-        if like is not None and not parts.SMALLEST_BYTES <= like.length <= size:
+        if like is not None and like.length < parts.SMALLEST_BYTES:
             like = None
         if like is None and size <= parts.SENT_BYTES:
             return self._put_whole(name, source, size, tell)
@@ -211,9 +211,10 @@ class S3Store:
     def _put_parts(
         self, name: str, source: Path, size: int, like: Like | None, tell: steps.Listener
     ) -> bool:
+        cut = parts.cut(size, like.runs if like else ())
         upload = str(self._call("create_multipart_upload", name)["UploadId"])
         try:
-            sent = self._send_parts(name, upload, source, size, like, tell)
+            sent = self._send_parts(name, upload, source, cut, like, tell)
             if not self._claim(name):
                 self._call("abort_multipart_upload", name, UploadId=upload)
                 return False
@@ -235,8 +236,8 @@ class S3Store:
             if taken and self.stat(name) is not None:
                 return False
             raise
-        if like is not None:
-            tell(steps.Progress(COPIED, like.length, size))
+        if copied := sum(part.length for part in cut if part.source is not None):
+            tell(steps.Progress(COPIED, copied, size))
         return True
 
     def _claim(self, name: str) -> bool:
@@ -264,7 +265,7 @@ class S3Store:
         name: str,
         upload: str,
         source: Path,
-        size: int,
+        cut: Sequence[Part],
         like: Like | None,
         tell: steps.Listener,
     ) -> list[dict[str, Any]]:
@@ -277,10 +278,10 @@ class S3Store:
         sent: list[dict[str, Any]] = []
         pool = ThreadPoolExecutor(_SENDERS)
         try:
-            for part, etag in pool.map(send, parts.cut(size, like)):
+            for part, etag in pool.map(send, cut):
                 done += part.length
                 sent.append({"PartNumber": part.number, "ETag": etag})
-                tell(steps.Progress("uploading", done, size))
+                tell(steps.Progress("uploading", done, cut[-1].start + cut[-1].length))
         finally:
             pool.shutdown(cancel_futures=True)
             os.close(descriptor)
@@ -288,13 +289,13 @@ class S3Store:
 
     def _send(self, name: str, upload: str, part: Part, descriptor: int, like: Like | None) -> str:
         place = {"UploadId": upload, "PartNumber": part.number}
-        if part.copied:
+        if part.source is not None:
             assert like is not None
             copied = self._call(
                 "upload_part_copy",
                 name,
                 CopySource={"Bucket": self.bucket, "Key": self.prefix + like.name},
-                CopySourceRange=f"bytes={part.start}-{part.start + part.length - 1}",
+                CopySourceRange=f"bytes={part.source}-{part.source + part.length - 1}",
                 CopySourceIfMatch=like.etag,
                 **place,
             )

@@ -95,6 +95,7 @@ class Shelf:
         key: str,
         *,
         code: Mapping[str, bytes] | None = None,
+        created: int = samples.CREATED,
     ) -> Path:
         """Build an artifact straight into the store."""
         path = self.store_directory / addresses.artifact(NAME, version)
@@ -113,6 +114,7 @@ class Shelf:
         ]
         described = samples.describe(
             version,
+            created=created,
             root=str(self.site.root),
             environment=manifest.Environment(key=key, inputs={"for": key}),
         )
