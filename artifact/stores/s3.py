@@ -6,6 +6,7 @@ Credentials come from boto3's own chain: AWS_ACCESS_KEY_ID, ~/.aws, the instance
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from artifact.config import StoreSection
 
 _READ_BYTES = 64 * 1024
+_FIRST_READ_BYTES = 1024
 _SENDERS = 4
 _CONFLICTS = 5
 
 
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CLAIM = ".claim"
 _CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
 
@@ -174,10 +177,19 @@ class S3Store:
             if refusal.status == 416:
                 return self._nothing(name, None)
             raise self._error(refusal, name) from refusal
-        body, length = answer["Body"], int(answer["ContentLength"])
-        span = str(answer.get("ContentRange", ""))
-        start = int(span.removeprefix("bytes ").partition("-")[0]) if span else 0
-        total = int(span.rpartition("/")[2]) if span else length
+        body = answer["Body"]
+        if spanned := _SPAN.fullmatch(str(answer.get("ContentRange", ""))):
+            start, last, total = map(int, spanned.groups())
+            length = last + 1 - start
+        elif "ContentLength" in answer:
+            start, length = 0, int(answer["ContentLength"])
+            total = length
+        else:
+            body.close()
+            raise StoreUnreachable(
+                f"{self.address} does not say how long {name} is",
+                hint="a proxy on the way took the length away; fetch past it",
+            )
         return Ranged(start, length, total, str(answer["ETag"]), _chunks(body), body.close)
 
     def _resumed(self, name: str, first: Ranged) -> Ranged:
@@ -388,9 +400,11 @@ def _client(section: StoreSection) -> Any:
 
 def _chunks(body: Any) -> Iterator[bytes]:
     try:
-        # Small pieces: a read waits until it is full, and a slow line must be seen to be slow.
-        while chunk := body.read(_READ_BYTES):
+        # A read waits until it is full, and a slow line must be seen to be slow.
+        size = _FIRST_READ_BYTES
+        while chunk := body.read(size):
             yield chunk
+            size = min(2 * size, _READ_BYTES)
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
         raise resuming.Broken(type(error).__name__) from error
 
