@@ -31,6 +31,7 @@ def extract(
     *,
     strip: str = "",
     read_only: bool = False,
+    growing: bool = False,
     time: int | None = None,
     reused: Mapping[str, str] | None = None,
     tell: steps.Listener = steps.nobody,
@@ -45,6 +46,7 @@ def extract(
         strip: what to take from the front of every path: "virtualenv/" for the environment.
         read_only: 0444 and 0555 instead. `destination` itself stays 0755, for only so its owner
             can rename it to another directory.
+        growing: the caller adds to the tree and makes it durable: directories stay writable.
         time: of the files, in seconds since the epoch; that of the tar entries when left out.
         reused: files that are here already, path in the artifact to path on the disk, whose
             content and mode the caller has compared: they are linked, and members that hold
@@ -65,7 +67,12 @@ def extract(
             plan = _plan(tocs, strip, reused or {}, time, read_only=read_only)
             with _directories(destination) as directories:
                 _fill(artifact, plan, directories, destination, tell, threads)
-        files.sync_filesystem(destination)
+                for path in reversed(plan.directories):
+                    mode = 0o555 if read_only and not growing else 0o755
+                    os.fchmod(directories.open(path), mode)
+                os.fchmod(directories.open(""), 0o755)
+        if not growing:
+            files.sync_filesystem(destination)
     except BaseException as error:
         # What cannot be removed must not hide why: the caller's staging area is cleaned later too.
         with contextlib.suppress(OSError):
@@ -160,9 +167,6 @@ def _fill(
     for record in plan.links:
         parent, name = directories.above(record.path[plan.strip :])
         os.symlink(record.target, name, dir_fd=parent)
-    for path in reversed(plan.directories):
-        os.fchmod(directories.open(path), 0o755 & ~plan.read_only)
-    os.fchmod(directories.open(""), 0o755)
 
 
 def _unpack(

@@ -12,6 +12,7 @@ from pathlib import Path
 from artifact import journal
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host import (
+    content,
     freeze,
     health,
     launch,
@@ -182,6 +183,13 @@ def _live(subject: _Subject) -> Iterator[Path]:
         yield (release / "virtualenv").resolve()
 
 
+def _content(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is not None:
+        install = subject.settings.merged(subject.manifest.install)
+        release = releases.read(subject.site, subject.manifest.version)
+        yield from content.problems(release, install.shared)
+
+
 def _interpreter(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is not None:
         yield from preflight.interpreter(subject.manifest.python)
@@ -287,6 +295,7 @@ _CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
     "supervisor": _supervisor,
     "disk": _disk,
     "rights": _rights,
+    "content": _content,
     "interpreter": _interpreter,
     "glibc": _glibc,
     "shared": _shared,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from artifact import files, steps
 from artifact.archive import reader, toc
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
-from artifact.host import incoming, launch, links, tree
+from artifact.host import incoming, launch, links, tree, verified
+from artifact.host.verified import ENVIRONMENT as ENVIRONMENT
 from artifact.site import Site
+from artifact.transfer import earlier
 
-ENVIRONMENT = "venv"
 OF_RELEASE = ("assets", "code")
 
 
@@ -22,6 +24,8 @@ def environment_fault(artifact: Artifact, site: Site) -> str | None:
     path = site.environment(artifact.manifest.environment.key)
     if not path.is_dir():
         return None
+    if verified.is_marked(artifact.manifest, site):
+        return ""
     return tree.difference(path, [artifact.toc(ENVIRONMENT)], strip="virtualenv/")
 
 
@@ -55,7 +59,18 @@ def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> 
         tell=coming.tell,
     )
     _publish(staged, site.environment(artifact.manifest.environment.key))
+    # A crash here costs the next run a look at every file.
+    verified.mark(artifact, site)
     return coming.note
+
+
+def reuse_environment(artifact: Artifact, site: Site) -> str:
+    """Go on with the environment that is there, and was compared; return a note."""
+    if not verified.is_marked(artifact.manifest, site):
+        # Nobody knows how long ago it was written: a power cut must not leave a mark and no files.
+        files.sync_filesystem(site.environments)
+        verified.mark(artifact, site)
+    return "the same"
 
 
 def unpack_release(
@@ -69,27 +84,53 @@ def unpack_release(
         artifact,
         names,
         staged,
+        read_only=True,
+        growing=True,
         # A web server's ETag is a file's time and size, and must change with its content.
         time=artifact.manifest.created,
         reused=coming.reused,
         tell=coming.tell,
     )
-    private = staged / ".artifact"
-    private.mkdir(mode=0o755)
-    files.write(private / "manifest.json", artifact.content)
-    for component in artifact.manifest.components:
-        files.write(private / f"{component.name}.toc", toc.encode(artifact.toc(component.name)))
-    user = launch.user_of(site)
-    key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
-    replaced = links.link(site, staged, key, shared, owner)
-    for path in replaced:
-        tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
-    files.make_read_only(staged)
+    try:
+        _complete(artifact, site, staged, shared, tell)
+    except OSError as error:
+        raise Refused(
+            f"{artifact.name} cannot be unpacked to {staged}: {error.strerror}",
+            hint=f"`df -h {staged.parent}` and `df -i {staged.parent}` show what is free",
+        ) from error
     final = site.release(artifact.manifest.version)
     # What is there is not what it should be, and not live: preflight made sure.
     remove(site, final)
     _publish(staged, final)
     return coming.note
+
+
+def _complete(
+    artifact: Artifact, site: Site, staged: Path, shared: tuple[str, ...], tell: steps.Listener
+) -> None:
+    """Add to a release what is not in the artifact, and make all of it durable."""
+    _describe(artifact, site, staged / ".artifact")
+    user = launch.user_of(site)
+    key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
+    replaced = links.link(site, staged, key, shared, owner)
+    for path in replaced:
+        tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
+    files.close_directories(staged)
+    files.sync_filesystem(staged)
+
+
+def _describe(artifact: Artifact, site: Site, private: Path) -> None:
+    """Write what a release is beside it: the manifest, and what each component holds."""
+    private.mkdir(mode=0o755)
+    there = earlier.recorded(artifact.manifest, site)
+    for component in artifact.manifest.components:
+        path = private / f"{component.name}.toc"
+        try:
+            # That of an environment has megabytes, and most releases have the one of the last.
+            os.link(there[component.name], path)
+        except (KeyError, OSError):
+            files.add(path, toc.encode(artifact.toc(component.name)), mode=0o444)
+    files.add(private / "manifest.json", artifact.content, mode=0o444)
 
 
 def remove(site: Site, path: Path) -> None:

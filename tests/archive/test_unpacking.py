@@ -262,5 +262,9 @@ def test_contents_are_written_as_they_were_read(tmp_path: Path) -> None:
             member = opened.read(component.toc.offset, component.toc.length)
             text = opening.toc_content(member, component)
             assert toc.encode(opened.toc(name)) == text
-            assert opened.recall(name, text)
-            assert not opened.recall(name, text.replace(b"\t0644\t", b"\t0755\t"))
+            (there := tmp_path / "there").write_bytes(text)
+            (other := tmp_path / "other").write_bytes(text.replace(b"\t0644\t", b"\t0755\t"))
+            for recalled in (there, other, tmp_path / "gone"):
+                with reader.open_artifact(path) as again:
+                    again.recall(name, recalled)
+                    assert again.toc(name) == opened.toc(name)

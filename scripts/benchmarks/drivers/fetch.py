@@ -6,6 +6,7 @@ Prints how many bytes and requests it took.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -34,4 +35,5 @@ def main(reference: str, root: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # as the command does
     main(sys.argv[1], Path(sys.argv[2]))
