@@ -109,6 +109,7 @@ def test_it_ends_verified_and_hardly_a_byte_crosses_the_network_twice(
         slow.pause = 0.0
         done = machine.run("install", reference, "--probation", "0s")
     assert done.returncode == 0, done.stderr
+    assert "deleted" not in done.stderr
     assert machine.site.current.resolve().name == "1"
     assert list(machine.site.downloads.iterdir()) == []
     assert machine.leftovers() == []
