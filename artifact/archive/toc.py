@@ -159,6 +159,11 @@ def interpreter_fault(target: str, manifest: Manifest) -> str | None:
     return f"is not the manifest's interpreter, {manifest.python.interpreter!r}"
 
 
+def interpreters(records: Iterable[Record]) -> tuple[str, ...]:
+    """Return the absolute targets among the links, in order."""
+    return tuple(sorted({one.target for one in records if one.target.startswith("/")}))
+
+
 def decode(data: bytes, manifest: Manifest, name: str) -> Toc:
     """Return a table of contents, with everything checked that can be without the data.
 

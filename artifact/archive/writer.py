@@ -23,11 +23,12 @@ from artifact import files, manifest, steps
 from artifact.archive import format as layout
 from artifact.archive import opening, parallel, tar, toc
 from artifact.archive.grouping import Entry, Sized, groups, is_large, measure, unreadable
+from artifact.archive.opening import Artifact
 from artifact.archive.packed import Packed, codec, load_packed, write_facts
 from artifact.errors import ArtifactRejected, BuildFailed
 from artifact.manifest import Component, Manifest
 
-__all__ = ["Entry", "Packed", "codec", "load_packed", "pack", "write"]
+__all__ = ["Entry", "Packed", "codec", "load_packed", "pack", "take_out", "write"]
 
 
 def pack(
@@ -99,6 +100,49 @@ def write(
         footer = layout.Footer(stream.tell(), len(member), hashlib.sha256(content).digest())
         stream.write(member + layout.encode_footer(footer))
     return manifest.digest(content)
+
+
+def take_out(artifact: Artifact, name: str, sink: Path) -> Packed | None:
+    """Write a component of an artifact into a file as `pack` would, without compressing it again.
+
+    Returns:
+        None where this version of the tool, or of the codec, would write other bytes.
+
+    Raises:
+        ArtifactRejected: a byte of it is wrong.
+        BuildFailed: the disk is full.
+    """
+    component, contents = artifact.manifest.component(name), artifact.toc(name)
+    used = artifact.manifest.codec
+    if used != codec(used.level) or used.level not in range(1, 13):
+        return None
+    text = layout.entry(layout.toc_path(name), toc.encode(contents), component.mtime)
+    listed = _compress(text, used.level)
+    if hashlib.sha256(listed).hexdigest() != component.toc_sha256:
+        return None
+    members = [member for group in contents.groups for member in group.members]
+    with _written_beside(sink) as stream, artifact.expecting(members):
+        for member in members:
+            content = artifact.read(member.offset, member.length)
+            if hashlib.sha256(content).hexdigest() != member.sha256:
+                raise ArtifactRejected(f"{artifact.name} is damaged at byte {member.offset}")
+            stream.write(content)
+        stream.write(listed)
+        packed = Packed(
+            path=sink,
+            name=name,
+            mtime=component.mtime,
+            codec=used,
+            data=component.data.length,
+            toc=len(listed),
+            toc_sha256=component.toc_sha256,
+            tree=component.tree,
+            entries=component.entries,
+            raw=component.raw,
+            interpreters=toc.interpreters(contents.records),
+        )
+        write_facts(packed, stream)
+    return packed
 
 
 class _Result(NamedTuple):
