@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import journal
+from artifact import journal, stores
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host import (
     content,
@@ -22,6 +22,7 @@ from artifact.host import (
     releases,
     settings,
     status,
+    store,
 )
 from artifact.host.problem import Problem
 from artifact.host.programs import Wanted
@@ -29,6 +30,7 @@ from artifact.host.settings import Settings
 from artifact.manifest import Manifest
 from artifact.services import nginx, supervisor
 from artifact.site import Site
+from artifact.stores import addresses
 
 _CLOCK_SECONDS = 60
 """By which two machines' clocks may differ, and no one should care."""
@@ -252,6 +254,18 @@ def _runs(subject: _Subject) -> Iterator[Problem]:
         )
 
 
+def _store(subject: _Subject) -> Iterator[Problem]:
+    """Ask the configured store for the live release, as an install asks for one."""
+    named = subject.manifest.name if subject.manifest else subject.site.root.name
+    section = store.section(named, str(subject.site.root))
+    if not section.url:
+        return
+    version = subject.manifest.version if subject.manifest else "1"
+    # Whether it is there does not matter: it may have been pruned, or come from a file.
+    stores.open_store(section.url, section).stat(addresses.artifact(named, version))
+    yield from ()
+
+
 def _nginx(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is None or not (subject.nginx / "nginx.conf").is_file():
         return
@@ -302,6 +316,7 @@ _CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
     "env": _env,
     "health": _health,
     "runs": _runs,
+    "store": _store,
     "nginx": _nginx,
     "clock": _clock,
 }

@@ -23,7 +23,7 @@ from artifact.manifest import Install, Manifest, Process
 from artifact.services import supervisor
 from artifact.site import Site
 from tests.host import prepared
-from tests.host.machine import NAME, Environment, Machine
+from tests.host.machine import NAME, Environment, Machine, free_port
 from tests.test_manifest import example
 
 NOTHING = Path("/nonexistent")
@@ -215,6 +215,21 @@ def test_the_sites_own_faults(site: Site) -> None:
     assert "is not whole" in text
     assert "install it again" in hint
     manifest_file.write_bytes(kept)
+
+
+def test_a_store_that_cannot_be_reached_is_found(site: Site, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    site.settings.write_text(f'[store]\nurl = "{gone}"\n')
+    text, hint = found(site)["store"]
+    assert f"{gone} is not a directory that exists" in text
+    assert hint
+    gone.mkdir()
+    assert found(site) == {}
+    site.settings.write_text(f'[store]\nurl = "http://127.0.0.1:{free_port()}/artifacts"\n')
+    text, hint = found(site)["store"]
+    assert "does not answer" in text
+    assert "network" in hint
+    site.settings.unlink()
 
 
 @pytest.mark.parametrize("of", ["environment", "release"])
