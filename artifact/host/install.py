@@ -219,7 +219,7 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
         yield Step(
             "reuse-environment",
             f"reuse the environment {environment}",
-            lambda: unpack.reuse_environment(artifact, site),
+            lambda: unpack.reuse_environment(artifact, site, marked=facts.marked),
         )
     if facts.release != "":
         yield Step(

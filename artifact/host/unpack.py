@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from artifact import files, steps
 from artifact.archive import reader, toc
@@ -19,13 +20,27 @@ from artifact.transfer import earlier
 OF_RELEASE = ("assets", "code")
 
 
+class EnvironmentThere(NamedTuple):
+    """An environment as it is on the disk."""
+
+    fault: str | None
+    """How it differs; "" when it is the same, None when it is absent."""
+    marked: bool
+    """It was compared by an earlier run, and is untouched since."""
+
+
+def environment_there(artifact: Artifact, site: Site) -> EnvironmentThere:
+    """Compare the environment on the disk, unless that was done already."""
+    if verified.is_marked(artifact.manifest, site):
+        return EnvironmentThere("", marked=True)
+    return EnvironmentThere(environment_fault(artifact, site), marked=False)
+
+
 def environment_fault(artifact: Artifact, site: Site) -> str | None:
     """Return how the environment on the disk differs; "" when it is the same, None when absent."""
     path = site.environment(artifact.manifest.environment.key)
     if not path.is_dir():
         return None
-    if verified.is_marked(artifact.manifest, site):
-        return ""
     return tree.difference(path, [artifact.toc(ENVIRONMENT)], strip="virtualenv/")
 
 
@@ -64,9 +79,9 @@ def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> 
     return coming.note
 
 
-def reuse_environment(artifact: Artifact, site: Site) -> str:
-    """Go on with the environment that is there, and was compared; return a note."""
-    if not verified.is_marked(artifact.manifest, site):
+def reuse_environment(artifact: Artifact, site: Site, *, marked: bool) -> str:
+    """Go on with the environment that is there and the same; return a note."""
+    if not marked:
         # Nobody knows how long ago it was written: a power cut must not leave a mark and no files.
         files.sync_filesystem(site.environments)
         verified.mark(artifact, site)

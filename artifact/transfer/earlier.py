@@ -104,10 +104,8 @@ def reusable(artifact: Artifact, site: Site, names: Sequence[str]) -> dict[str, 
 
 
 def to_fetch(artifact: Artifact, site: Site, names: Sequence[str]) -> int:
-    """Return how many bytes of components have to cross the network; reads no file's content."""
-    usable = _Usable()
-    found = _found(artifact, site, names)
-    here = {one.record.path: one.path for one in found if usable.look(one) != "no"}
+    """Return how many bytes of components have to cross the network, if the site is as it says."""
+    here = {one.record.path: one.path for one in _found(artifact, site, names)}
     return sum(missing(artifact.toc(name), here) for name in names)
 
 
@@ -204,6 +202,7 @@ class _Usable:
         """Tell whether it is the file that is wanted, or may be when its content is, too."""
         try:
             info = os.lstat(one.path)
+            real = self._is_real(one.path.rpartition("/")[0])
         except OSError:
             return "no"
         fits = (
@@ -214,7 +213,7 @@ class _Usable:
             and bool(info.st_mode & 0o100) == bool(one.record.mode & 0o100)
             and info.st_nlink < _MOST_LINKS
             and (self._uid in {0, info.st_uid})  # the kernel lets nobody else link it
-            and self._is_real(one.path.rpartition("/")[0])
+            and real
         )
         if not fits:
             return "no"
@@ -226,7 +225,9 @@ class _Usable:
     def _is_real(self, directory: str) -> bool:
         """Tell whether no link stands in the way, which would lead out of the tree."""
         if directory not in self._real:
-            self._real[directory] = os.path.realpath(directory) == directory
+            above = directory.rpartition("/")[0]
+            plain = stat.S_ISDIR(os.lstat(directory).st_mode)
+            self._real[directory] = plain and (not above or self._is_real(above))
         return self._real[directory]
 
 

@@ -142,9 +142,13 @@ class Shelf:
             self.download = arrival.behind(artifact)
             incoming.recall(artifact, self.site)
             notes = []
-            if unpack.environment_fault(artifact, self.site) is None:
+            there = unpack.environment_there(artifact, self.site)
+            if there.fault is None:
                 notes.append(unpack.unpack_environment(artifact, self.site, steps.nobody))
+            else:
+                assert there.fault == ""
             notes.append(unpack.unpack_release(artifact, self.site, (), steps.nobody))
-            assert unpack.environment_fault(artifact, self.site) == ""
             assert unpack.release_fault(artifact, self.site, ()) == ""
-            return notes
+        with self.opened(version) as artifact:
+            assert unpack.environment_fault(artifact, self.site) == ""
+        return notes

@@ -26,7 +26,7 @@ def installed(shelf: Shelf) -> Shelf:
 
 def fault(shelf: Shelf) -> str | None:
     with shelf.opened("2") as artifact:
-        return unpack.environment_fault(artifact, shelf.site)
+        return unpack.environment_there(artifact, shelf.site).fault
 
 
 def is_marked(shelf: Shelf) -> bool:
@@ -114,7 +114,7 @@ def test_without_its_mark_it_is_compared_and_marked_again(
     assert not is_marked(installed)
     assert fault(installed) == ""
     with installed.opened("2") as artifact:
-        assert unpack.reuse_environment(artifact, installed.site) == "the same"
+        assert unpack.reuse_environment(artifact, installed.site, marked=False) == "the same"
     assert mark.read_bytes() == good
 
 
@@ -123,7 +123,7 @@ def test_a_mark_is_of_one_content_and_one_interpreter(installed: Shelf) -> None:
     installed.publish("3", packages(KEY) | more, KEY)
     with installed.opened("3") as artifact:
         assert not verified.is_marked(artifact.manifest, installed.site)
-        assert "package07" in (unpack.environment_fault(artifact, installed.site) or "")
+        assert "package07" in (unpack.environment_there(artifact, installed.site).fault or "")
 
 
 def test_marks_go_with_their_environments(installed: Shelf) -> None:
