@@ -43,6 +43,14 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
         raise
 
 
+def add(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file that is not there yet into a tree that the caller makes durable as a whole."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(descriptor, mode)
+        stream.write(data)
+
+
 def point(link: Path, target: str) -> None:
     """Make `link` a symlink to `target` in one step, whatever it pointed at before."""
     beside = link.with_name(f".{link.name}.{os.getpid()}.new")
@@ -190,6 +198,12 @@ def make_read_only(root: Path) -> None:
                 os.chmod(path, stat.S_IMODE(mode) & ~0o222)
         directory_mode = stat.S_IMODE(os.lstat(parent).st_mode)
         os.chmod(parent, directory_mode & ~0o222)
+
+
+def close_directories(root: Path) -> None:
+    """Take the write permission from the directories of a tree, the inner ones first."""
+    for parent, _directories, _names in os.walk(root, topdown=False):
+        os.chmod(parent, stat.S_IMODE(os.lstat(parent).st_mode) & ~0o222)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,11 @@ class Site:
         return self.private / "downloads"
 
     @property
+    def verified(self) -> Path:
+        """What tells whether an environment is as it was when it was compared with an artifact."""
+        return self.private / "verified"
+
+    @property
     def trash(self) -> Path:
         return self.private / "trash"
 

@@ -95,6 +95,7 @@ class Artifact:
     _tail: bytes = field(repr=False)
     _tocs: dict[str, Toc] = field(default_factory=dict, repr=False, compare=False)
     """Those that were read: each is asked for by several steps of an install."""
+    _recalled: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def digest(self) -> str:
@@ -118,20 +119,14 @@ class Artifact:
         start = self.size - len(self._tail)
         return self.source.expecting([member for member in members if member.offset < start])
 
-    def recall(self, name: str, content: bytes) -> bool:
-        """Take the text of a component's table of contents from elsewhere instead of reading it.
+    def recall(self, name: str, path: Path) -> None:
+        """Hear where the text of a component's table of contents may be, so as not to fetch it.
 
         Args:
-            content: what somebody says was in the member that the manifest names.
-
-        Returns:
-            Whether it is this component's: if not, it will be read as if nothing had been said.
+            path: a file with what is in the member that the manifest names; when it turns out not
+                to be that, the member is read as if nothing had been said.
         """
-        try:
-            self._tocs[name] = toc.decode(content, self.manifest, name)
-        except ArtifactRejected:
-            return False
-        return True
+        self._recalled[name] = path
 
     def toc(self, name: str) -> Toc:
         """Read and check the table of contents of a component.
@@ -140,8 +135,15 @@ class Artifact:
             ArtifactRejected: it is not what the manifest says, or breaks a rule.
         """
         if name not in self._tocs:
-            self._tocs[name] = self._read_toc(name)
+            self._tocs[name] = self._remembered(name) or self._read_toc(name)
         return self._tocs[name]
+
+    def _remembered(self, name: str) -> Toc | None:
+        path = self._recalled.get(name)
+        try:
+            return None if path is None else toc.decode(path.read_bytes(), self.manifest, name)
+        except (OSError, ArtifactRejected):
+            return None
 
     def _read_toc(self, name: str) -> Toc:
         with naming(self.name):

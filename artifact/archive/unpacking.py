@@ -31,6 +31,8 @@ def extract(
     *,
     strip: str = "",
     read_only: bool = False,
+    growing: bool = False,
+    time: int | None = None,
     reused: Mapping[str, str] | None = None,
     tell: steps.Listener = steps.nobody,
     threads: int | None = None,
@@ -38,12 +40,14 @@ def extract(
     """Unpack components into `destination`, which must not exist, and make it durable.
 
     Until it is whole only its owner can enter it; when anything is wrong it is removed. Modes are
-    0644 and 0755 whatever the umask, times those of the component.
+    0644 and 0755 whatever the umask.
 
     Args:
         strip: what to take from the front of every path: "virtualenv/" for the environment.
         read_only: 0444 and 0555 instead. `destination` itself stays 0755, for only so its owner
             can rename it to another directory.
+        growing: the caller adds to the tree and makes it durable: directories stay writable.
+        time: of the files, in seconds since the epoch; that of the tar entries when left out.
         reused: files that are here already, path in the artifact to path on the disk, whose
             content and mode the caller has compared: they are linked, and members that hold
             nothing else are not read.
@@ -60,10 +64,15 @@ def extract(
         raise _refused(artifact, destination, error) from error
     try:
         with naming(artifact.name):
-            plan = _plan(tocs, strip, reused or {}, read_only=read_only)
+            plan = _plan(tocs, strip, reused or {}, time, read_only=read_only)
             with _directories(destination) as directories:
                 _fill(artifact, plan, directories, destination, tell, threads)
-        files.sync_filesystem(destination)
+                for path in reversed(plan.directories):
+                    mode = 0o555 if read_only and not growing else 0o755
+                    os.fchmod(directories.open(path), mode)
+                os.fchmod(directories.open(""), 0o755)
+        if not growing:
+            files.sync_filesystem(destination)
     except BaseException as error:
         # What cannot be removed must not hide why: the caller's staging area is cleaned later too.
         with contextlib.suppress(OSError):
@@ -95,12 +104,21 @@ class _Plan(NamedTuple):
     directories: tuple[str, ...]
     links: tuple[Record, ...]
     groups: tuple[tuple[Group, int], ...]
-    """With the time of their files."""
+    """With the time of their tar entries."""
     raw: int
     reused: Mapping[str, str]
+    time: int | None
+    """Of the files on the disk, where it is another."""
 
 
-def _plan(tocs: Sequence[Toc], strip: str, reused: Mapping[str, str], *, read_only: bool) -> _Plan:
+def _plan(
+    tocs: Sequence[Toc],
+    strip: str,
+    reused: Mapping[str, str],
+    time: int | None,
+    *,
+    read_only: bool,
+) -> _Plan:
     top = strip.rstrip("/")
     records = [record for toc in tocs for record in toc.records if record.path != top]
     outside = [record.path for record in records if not record.path.startswith(strip)]
@@ -114,6 +132,7 @@ def _plan(tocs: Sequence[Toc], strip: str, reused: Mapping[str, str], *, read_on
         tuple((group, toc.component.mtime) for toc in tocs for group in toc.groups),
         sum(toc.component.raw for toc in tocs),
         reused,
+        time,
     )
 
 
@@ -148,14 +167,13 @@ def _fill(
     for record in plan.links:
         parent, name = directories.above(record.path[plan.strip :])
         os.symlink(record.target, name, dir_fd=parent)
-    for path in reversed(plan.directories):
-        os.fchmod(directories.open(path), 0o755 & ~plan.read_only)
-    os.fchmod(directories.open(""), 0o755)
 
 
 def _unpack(
     artifact: Artifact, plan: _Plan, group: Group, mtime: int, directories: _Directories
 ) -> int:
+    time = mtime if plan.time is None else plan.time
+
     def create(record: Record, pieces: Pieces) -> None:
         parent, name = directories.above(record.path[plan.strip :])
         here = plan.reused.get(record.path)
@@ -167,7 +185,7 @@ def _unpack(
             for piece in pieces:
                 _write(descriptor, piece)
             os.fchmod(descriptor, mode)  # the umask may have taken from it
-            os.utime(descriptor, (mtime, mtime))
+            os.utime(descriptor, (time, time))
         finally:
             os.close(descriptor)
 

@@ -23,11 +23,12 @@ from artifact import files, manifest, steps
 from artifact.archive import format as layout
 from artifact.archive import opening, parallel, tar, toc
 from artifact.archive.grouping import Entry, Sized, groups, is_large, measure, unreadable
+from artifact.archive.opening import Artifact
 from artifact.archive.packed import Packed, codec, load_packed, write_facts
 from artifact.errors import ArtifactRejected, BuildFailed
 from artifact.manifest import Component, Manifest
 
-__all__ = ["Entry", "Packed", "codec", "load_packed", "pack", "write"]
+__all__ = ["Entry", "Packed", "codec", "load_packed", "pack", "take_out", "write"]
 
 
 def pack(
@@ -35,7 +36,7 @@ def pack(
     sink: Path,
     *,
     name: str,
-    mtime: int,
+    mtime: int = layout.ENTRY_MTIME,
     level: int = 6,
     tell: steps.Listener = steps.nobody,
     threads: int | None = None,
@@ -45,18 +46,13 @@ def pack(
     Args:
         entries: in any order; directories above them are added.
         name: "venv", "assets" or "code".
-        mtime: of all entries, in seconds since the epoch.
+        mtime: of all entries, in seconds since the epoch; readers take any.
         level: libdeflate's, 1 to 12.
         threads: as many as this process may use processors when left out.
 
     Raises:
         BuildFailed: something cannot be packed, changed while it was read, or the disk is full.
     """
-    if not 0 <= mtime <= layout.LATEST:
-        raise BuildFailed(
-            f"the time {mtime} cannot be packed: it is before 1970 or after 2242",
-            hint="the code's time is that of its last commit: `git log -1 --format=%cd`",
-        )
     measured = measure(name, entries)
     total = sum(size for _, size in measured)
     with _written_beside(sink) as stream:
@@ -104,6 +100,49 @@ def write(
         footer = layout.Footer(stream.tell(), len(member), hashlib.sha256(content).digest())
         stream.write(member + layout.encode_footer(footer))
     return manifest.digest(content)
+
+
+def take_out(artifact: Artifact, name: str, sink: Path) -> Packed | None:
+    """Write a component of an artifact into a file as `pack` would, without compressing it again.
+
+    Returns:
+        None where this version of the tool, or of the codec, would write other bytes.
+
+    Raises:
+        ArtifactRejected: a byte of it is wrong.
+        BuildFailed: the disk is full.
+    """
+    component, contents = artifact.manifest.component(name), artifact.toc(name)
+    used = artifact.manifest.codec
+    if used != codec(used.level) or used.level not in range(1, 13):
+        return None
+    text = layout.entry(layout.toc_path(name), toc.encode(contents), component.mtime)
+    listed = _compress(text, used.level)
+    if hashlib.sha256(listed).hexdigest() != component.toc_sha256:
+        return None
+    members = [member for group in contents.groups for member in group.members]
+    with _written_beside(sink) as stream, artifact.expecting(members):
+        for member in members:
+            content = artifact.read(member.offset, member.length)
+            if hashlib.sha256(content).hexdigest() != member.sha256:
+                raise ArtifactRejected(f"{artifact.name} is damaged at byte {member.offset}")
+            stream.write(content)
+        stream.write(listed)
+        packed = Packed(
+            path=sink,
+            name=name,
+            mtime=component.mtime,
+            codec=used,
+            data=component.data.length,
+            toc=len(listed),
+            toc_sha256=component.toc_sha256,
+            tree=component.tree,
+            entries=component.entries,
+            raw=component.raw,
+            interpreters=toc.interpreters(contents.records),
+        )
+        write_facts(packed, stream)
+    return packed
 
 
 class _Result(NamedTuple):
@@ -321,6 +360,11 @@ def _copied(
 
 def _check(packed: Sequence[Packed], described: Manifest) -> None:
     """Refuse to write what every reader would reject."""
+    if not 0 <= described.created <= layout.LATEST:
+        raise BuildFailed(
+            f"the time {described.created} cannot be packed: it is before 1970 or after 2242",
+            hint="it is that of the last commit: `git log -1 --format=%cd`",
+        )
     order = [one.name for one in packed]
     if order != [name for name in layout.COMPONENTS if name in order]:
         raise BuildFailed(f"the components {order} are not in the order {layout.COMPONENTS}")

@@ -236,7 +236,6 @@ class _Building:
             entries,
             self.work / name,
             name=name,
-            mtime=self.observed.snapshot.created,
             level=self.request.level,
             tell=self.tell,
         )

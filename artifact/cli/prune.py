@@ -38,7 +38,8 @@ def command(
     """Delete the releases and environments of a site that nobody needs.
 
     What is live or was before, what a slot or any process still runs, and the newest good releases
-    stay; failed ones go after a week, environments a day after nothing refers to them.
+    stay; failed ones go after a week, environments a day after nothing refers to them, and a
+    download that did not end after a day.
     """
     from artifact.host import find, retention
 

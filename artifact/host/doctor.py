@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact import journal
+from artifact import journal, stores
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host import (
+    content,
     freeze,
     health,
     history,
@@ -22,6 +23,7 @@ from artifact.host import (
     releases,
     settings,
     status,
+    store,
 )
 from artifact.host.problem import Problem
 from artifact.host.programs import Wanted
@@ -29,6 +31,7 @@ from artifact.host.settings import Settings
 from artifact.manifest import Manifest
 from artifact.services import nginx, supervisor
 from artifact.site import Site
+from artifact.stores import addresses
 
 _CLOCK_SECONDS = 60
 """By which two machines' clocks may differ, and no one should care."""
@@ -182,6 +185,13 @@ def _live(subject: _Subject) -> Iterator[Path]:
         yield (release / "virtualenv").resolve()
 
 
+def _content(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is not None:
+        install = subject.settings.merged(subject.manifest.install)
+        release = releases.read(subject.site, subject.manifest.version)
+        yield from content.problems(release, install.shared)
+
+
 def _interpreter(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is not None:
         yield from preflight.interpreter(subject.manifest.python)
@@ -244,6 +254,18 @@ def _runs(subject: _Subject) -> Iterator[Problem]:
         )
 
 
+def _store(subject: _Subject) -> Iterator[Problem]:
+    """Ask the configured store for the live release, as an install asks for one."""
+    named = subject.manifest.name if subject.manifest else subject.site.root.name
+    section = store.section(named, str(subject.site.root))
+    if not section.url:
+        return
+    version = subject.manifest.version if subject.manifest else "1"
+    # Whether it is there does not matter: it may have been pruned, or come from a file.
+    stores.open_store(section.url, section).stat(addresses.artifact(named, version))
+    yield from ()
+
+
 def _nginx(subject: _Subject) -> Iterator[Problem]:
     if subject.manifest is None or not (subject.nginx / "nginx.conf").is_file():
         return
@@ -287,12 +309,14 @@ _CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
     "supervisor": _supervisor,
     "disk": _disk,
     "rights": _rights,
+    "content": _content,
     "interpreter": _interpreter,
     "glibc": _glibc,
     "shared": _shared,
     "env": _env,
     "health": _health,
     "runs": _runs,
+    "store": _store,
     "nginx": _nginx,
     "clock": _clock,
 }

@@ -217,7 +217,11 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
             lambda: unpack.remove(site, environment),
         )
     else:
-        yield Step("reuse-environment", f"reuse the environment {environment}", lambda: "the same")
+        yield Step(
+            "reuse-environment",
+            f"reuse the environment {environment}",
+            lambda: unpack.reuse_environment(artifact, site, marked=facts.marked),
+        )
     if facts.release != "":
         yield Step(
             "unpack-release",

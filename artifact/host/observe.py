@@ -34,8 +34,10 @@ class Facts:
     """What the journal says of it: "good" when its install ended well."""
     environment: str | None
     """None: not here. "": here and the same. Else how it differs."""
+    marked: bool
+    """Nothing of the environment was looked at: an earlier run had compared it."""
     release: str | None
-    """Likewise."""
+    """Of the release, as of the environment."""
     fetch: Mapping[str, int]
     """Bytes of each component to be unpacked that have to be fetched; of none from a file."""
 
@@ -158,7 +160,7 @@ def observe(artifact: Artifact, site: Site) -> Facts:
     live = releases.live_version(site)
     states = journal.release_states(site.journal)
     incoming.recall(artifact, site)
-    environment = unpack.environment_fault(artifact, site)
+    environment, marked = unpack.environment_there(artifact, site)
     release = unpack.release_fault(artifact, site, install.shared)
     names = [unpack.ENVIRONMENT] if environment is None else []
     names += unpack.of_release(artifact) if release != "" else ()
@@ -172,6 +174,7 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         live_sequence=_sequence(site, live),
         live_state=states[live].state if live in states else "",
         environment=environment,
+        marked=marked,
         release=release,
         fetch=incoming.to_fetch(artifact, site, names),
     )

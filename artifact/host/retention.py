@@ -25,6 +25,8 @@ FAILED_SECONDS = 7 * 86400.0
 """How long a release that never served, or was left, stays for a person to look into it."""
 UNUSED_SECONDS = 86400.0
 """How long an environment stays that no release refers to: the next one often wants it again."""
+RESUMED_SECONDS = 86400.0
+"""How long what was fetched of an artifact waits for an install that goes on with it."""
 BUNDLES = 20
 """Failure bundles kept."""
 
@@ -34,7 +36,7 @@ class Doomed:
     """Something to delete, and why."""
 
     kind: str
-    """ "release", "environment" or "bundle"."""
+    """ "release", "environment", "bundle" or "download"."""
     name: str
     path: Path
     reason: str
@@ -112,12 +114,15 @@ def keep_of(site: Site) -> int:
     return max(1, site_settings.load(site).merged(own).keep)
 
 
-def plan(site: Site, keep: int, *, now: float | None = None) -> Pruning:
+def plan(
+    site: Site, keep: int, *, now: float | None = None, resumed: float = RESUMED_SECONDS
+) -> Pruning:
     """Look at a site and say what can go; changes nothing.
 
     Args:
         keep: how many good releases stay, the newest installs; what is in use stays besides.
         now: seconds since the epoch.
+        resumed: how many seconds an interrupted download stays.
 
     Raises:
         RollbackFailed: the site's state cannot be read, so that nobody can know what is in use.
@@ -143,6 +148,7 @@ def plan(site: Site, keep: int, *, now: float | None = None) -> Pruning:
     waiting = {} if "" in referred else _waiting(site, referred, clock)
     doomed += _environments(site, waiting, clock)
     doomed += _bundles(site)
+    doomed += _downloads(site, clock, resumed)
     return Pruning(tuple(doomed), tuple(kept), waiting)
 
 
@@ -176,7 +182,8 @@ def prune(site: Site, keep: int, wait: float, tell: steps.Listener) -> Pruning:
 def after_install(site: Site, keep: int, record: Journal, tell: steps.Listener) -> str:
     """Delete what an install left without use; a fault is a warning, for the release serves."""
     try:
-        planned = plan(site, max(1, keep))
+        # What another download left is for a release that this one was installed instead of.
+        planned = plan(site, max(1, keep), resumed=0.0)
         _carry_out(site, planned, record, tell)
     except (OSError, ArtifactError) as error:
         tell(
@@ -203,7 +210,7 @@ def _carry_out(site: Site, planned: Pruning, record: Journal, tell: steps.Listen
 def _delete(site: Site, planned: Pruning, record: Journal, tell: steps.Listener) -> None:
     site.trash.mkdir(mode=0o700, exist_ok=True)
     for one in planned.doomed:
-        if one.kind == "bundle":
+        if one.kind in {"bundle", "download"}:
             one.path.unlink(missing_ok=True)
         elif one.kind == "environment":
             unpack.discard(site, one.path, f"environment-{one.name}")
@@ -306,6 +313,19 @@ def _bundles(site: Site) -> Iterator[Doomed]:
     for path in sorted(site.failures.glob("[0-9]*.tgz"))[:-BUNDLES]:
         reason = f"not among the newest {BUNDLES} failure bundles"
         yield Doomed("bundle", path.name, path, reason, _size(path))
+
+
+def _downloads(site: Site, clock: float, resumed: float) -> Iterator[Doomed]:
+    live = releases.digest_of(site, releases.live_version(site) or ".").removeprefix("sha256:")
+    for path in sorted(site.downloads.glob("*")):
+        if not resumed and path.name == live:
+            continue  # that of this very install, which is about to delete it
+        with suppress(FileNotFoundError):
+            if clock - path.stat().st_mtime >= resumed:
+                reason = f"nobody has gone on with this download for {int(resumed // 3600)} hours"
+                if not resumed:
+                    reason = "left by a download that did not end"
+                yield Doomed("download", path.name[:12], path, reason, _size(path))
 
 
 def _unused_file(site: Site) -> Path:

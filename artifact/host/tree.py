@@ -12,7 +12,13 @@ from artifact.archive.toc import Record, Toc
 
 
 def difference(
-    root: Path, tocs: Collection[Toc], *, strip: str = "", besides: Collection[str] = ()
+    root: Path,
+    tocs: Collection[Toc],
+    *,
+    strip: str = "",
+    besides: Collection[str] = (),
+    time: int | None = None,
+    read: bool = False,
 ) -> str:
     """Return the first thing in which a tree differs from its contents; "" when it is the same.
 
@@ -22,11 +28,15 @@ def difference(
     Args:
         strip: what the recorded paths begin with and those on the disk do not, "virtualenv/".
         besides: paths in the tree that are ours and in no table of contents, and all below them.
+        time: what its files were given when they were unpacked, in seconds since the epoch; that
+            of their tar entries when left out.
+        read: believe no time: read and hash every file.
     """
     expected: dict[str, tuple[Record, int]] = {}
     for toc in tocs:
         for record in toc.records:
-            expected[record.path.removeprefix(strip)] = (record, toc.component.mtime)
+            mtime = toc.component.mtime if time is None else time
+            expected[record.path.removeprefix(strip)] = (record, mtime)
     expected.pop(strip.rstrip("/"), None)
     for path, entry in _walk(str(root), frozenset(besides)):
         found = expected.pop(path, None)
@@ -35,7 +45,7 @@ def difference(
             continue
         if found is None:
             return f"{path} is not part of it"
-        fault = _fault(entry, *found)
+        fault = _fault(entry, *found, read=read)
         if fault:
             return f"{path} {fault}"
     missing = next(iter(expected), None)
@@ -56,7 +66,7 @@ def _walk(root: str, besides: frozenset[str]) -> Iterator[tuple[str, os.DirEntry
                     pending.append(path)
 
 
-def _fault(entry: os.DirEntry[str], record: Record, mtime: int) -> str:
+def _fault(entry: os.DirEntry[str], record: Record, mtime: int, *, read: bool) -> str:
     info = entry.stat(follow_symlinks=False)
     if record.kind == "directory":
         return "" if stat.S_ISDIR(info.st_mode) else "is not a directory"
@@ -69,7 +79,7 @@ def _fault(entry: os.DirEntry[str], record: Record, mtime: int) -> str:
         return f"has {info.st_size} bytes, not {record.size}"
     if bool(info.st_mode & 0o100) != bool(record.mode & 0o100):
         return "is executable" if info.st_mode & 0o100 else "is not executable"
-    if info.st_mtime_ns == mtime * 10**9:
+    if info.st_mtime_ns == mtime * 10**9 and not read:
         return ""
     return "" if sha256(entry.path) == record.sha256 else "has another content"
 

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from artifact import files, steps
 from artifact.archive import reader, toc
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
-from artifact.host import incoming, launch, links, tree
+from artifact.host import incoming, launch, links, tree, verified
+from artifact.host.verified import ENVIRONMENT as ENVIRONMENT
 from artifact.site import Site
+from artifact.transfer import earlier
 
-ENVIRONMENT = "venv"
 OF_RELEASE = ("assets", "code")
+
+
+class EnvironmentThere(NamedTuple):
+    """An environment as it is on the disk."""
+
+    fault: str | None
+    """How it differs; "" when it is the same, None when it is absent."""
+    marked: bool
+    """It was compared by an earlier run, and is untouched since."""
+
+
+def environment_there(artifact: Artifact, site: Site) -> EnvironmentThere:
+    """Compare the environment on the disk, unless that was done already."""
+    if verified.is_marked(artifact.manifest, site):
+        return EnvironmentThere("", marked=True)
+    return EnvironmentThere(environment_fault(artifact, site), marked=False)
 
 
 def environment_fault(artifact: Artifact, site: Site) -> str | None:
@@ -32,7 +51,8 @@ def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> st
         return None
     besides = {".artifact", "virtualenv", *(name for name, _ in links.shared_paths(shared))}
     tocs = [artifact.toc(name) for name in of_release(artifact)]
-    return tree.difference(path, tocs, besides=besides)
+    time = artifact.manifest.created
+    return tree.difference(path, tocs, besides=besides, time=time)
 
 
 def of_release(artifact: Artifact) -> tuple[str, ...]:
@@ -54,7 +74,18 @@ def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> 
         tell=coming.tell,
     )
     _publish(staged, site.environment(artifact.manifest.environment.key))
+    # A crash here costs the next run a look at every file.
+    verified.mark(artifact, site)
     return coming.note
+
+
+def reuse_environment(artifact: Artifact, site: Site, *, marked: bool) -> str:
+    """Go on with the environment that is there and the same; return a note."""
+    if not marked:
+        # Nobody knows how long ago it was written: a power cut must not leave a mark and no files.
+        files.sync_filesystem(site.environments)
+        verified.mark(artifact, site)
+    return "the same"
 
 
 def unpack_release(
@@ -64,23 +95,57 @@ def unpack_release(
     names = of_release(artifact)
     coming = incoming.look(artifact, site, names, tell)
     staged = _fresh(site, "release")
-    reader.extract(artifact, names, staged, reused=coming.reused, tell=coming.tell)
-    private = staged / ".artifact"
-    private.mkdir(mode=0o755)
-    files.write(private / "manifest.json", artifact.content)
-    for component in artifact.manifest.components:
-        files.write(private / f"{component.name}.toc", toc.encode(artifact.toc(component.name)))
-    user = launch.user_of(site)
-    key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
-    replaced = links.link(site, staged, key, shared, owner)
-    for path in replaced:
-        tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
-    files.make_read_only(staged)
+    reader.extract(
+        artifact,
+        names,
+        staged,
+        read_only=True,
+        growing=True,
+        # A web server's ETag is a file's time and size, and must change with its content.
+        time=artifact.manifest.created,
+        reused=coming.reused,
+        tell=coming.tell,
+    )
+    try:
+        _complete(artifact, site, staged, shared, tell)
+    except OSError as error:
+        raise Refused(
+            f"{artifact.name} cannot be unpacked to {staged}: {error.strerror}",
+            hint=f"`df -h {staged.parent}` and `df -i {staged.parent}` show what is free",
+        ) from error
     final = site.release(artifact.manifest.version)
     # What is there is not what it should be, and not live: preflight made sure.
     remove(site, final)
     _publish(staged, final)
     return coming.note
+
+
+def _complete(
+    artifact: Artifact, site: Site, staged: Path, shared: tuple[str, ...], tell: steps.Listener
+) -> None:
+    """Add to a release what is not in the artifact, and make all of it durable."""
+    _describe(artifact, site, staged / ".artifact")
+    user = launch.user_of(site)
+    key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
+    replaced = links.link(site, staged, key, shared, owner)
+    for path in replaced:
+        tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
+    files.close_directories(staged)
+    files.sync_filesystem(staged)
+
+
+def _describe(artifact: Artifact, site: Site, private: Path) -> None:
+    """Write what a release is beside it: the manifest, and what each component holds."""
+    private.mkdir(mode=0o755)
+    there = earlier.recorded(artifact.manifest, site)
+    for component in artifact.manifest.components:
+        path = private / f"{component.name}.toc"
+        try:
+            # That of an environment has megabytes, and most releases have the one of the last.
+            os.link(there[component.name], path)
+        except (KeyError, OSError):
+            files.add(path, toc.encode(artifact.toc(component.name)), mode=0o444)
+    files.add(private / "manifest.json", artifact.content, mode=0o444)
 
 
 def remove(site: Site, path: Path) -> None:

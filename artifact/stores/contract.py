@@ -93,14 +93,30 @@ class Ranged:
             return b"".join(self.chunks)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Run:
+    """Bytes that are the same in two objects."""
+
+    start: int
+    """Where they are in what is to be put."""
+    length: int
+    source: int
+    """Where they are in the object that is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Like:
-    """An object of the same store that begins with the same bytes as what is to be put."""
+    """An object of the same store that has bytes of what is to be put."""
 
     name: str
-    length: int
-    """How many bytes are the same."""
     etag: str
+    runs: tuple[Run, ...]
+    """In ascending order; they do not overlap."""
+
+    @property
+    def length(self) -> int:
+        """How many bytes are the same."""
+        return sum(run.length for run in self.runs)
 
 
 class Store(Protocol):

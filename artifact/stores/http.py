@@ -5,14 +5,12 @@ Nothing is ever decoded: servers that call a `.tgz` "Content-Encoding: gzip" sen
 
 from __future__ import annotations
 
-import netrc
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, unquote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
@@ -294,9 +292,14 @@ def open_http(address: str) -> HttpStore:
 
 def _pool(scheme: str, host: str) -> urllib3.PoolManager:
     timeout = Timeout(connect=10, read=30)
-    proxy = getproxies().get(scheme)
-    if proxy and not proxy_bypass(host):
-        return urllib3.ProxyManager(proxy, timeout=timeout, maxsize=16, cert_reqs="CERT_REQUIRED")
+    if any(name.lower().endswith("_proxy") for name in variables.everything()):
+        from urllib.request import getproxies, proxy_bypass  # half of urllib3's time again
+
+        proxy = getproxies().get(scheme)
+        if proxy and not proxy_bypass(host):
+            return urllib3.ProxyManager(
+                proxy, timeout=timeout, maxsize=16, cert_reqs="CERT_REQUIRED"
+            )
     return urllib3.PoolManager(timeout=timeout, maxsize=16, cert_reqs="CERT_REQUIRED")
 
 
@@ -309,8 +312,12 @@ def _own_headers() -> Iterator[tuple[str, str]]:
 
 def _from_netrc(host: str) -> tuple[str, str] | None:
     path = Path(variables.get("NETRC") or Path.home() / ".netrc")
+    if not path.exists():
+        return None
+    import netrc
+
     try:
-        found = netrc.netrc(path).authenticators(host) if path.exists() else None
+        found = netrc.netrc(path).authenticators(host)
     except (OSError, netrc.NetrcParseError) as error:
         # The message of NetrcParseError quotes the file.
         raise ConfigurationError(

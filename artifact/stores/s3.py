@@ -6,9 +6,10 @@ Credentials come from boto3's own chain: AWS_ACCESS_KEY_ID, ~/.aws, the instance
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from artifact.config import StoreSection
 
 _READ_BYTES = 64 * 1024
+_FIRST_READ_BYTES = 1024
 _SENDERS = 4
 _CONFLICTS = 5
 
 
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CLAIM = ".claim"
 _CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
 
@@ -97,7 +100,7 @@ class S3Store:
     ) -> bool:
         """See `Store`."""
         size = source.stat().st_size
-        if like is not None and not parts.SMALLEST_BYTES <= like.length <= size:
+        if like is not None and like.length < parts.SMALLEST_BYTES:
             like = None
         if like is None and size <= parts.SENT_BYTES:
             return self._put_whole(name, source, size, tell)
@@ -174,10 +177,19 @@ class S3Store:
             if refusal.status == 416:
                 return self._nothing(name, None)
             raise self._error(refusal, name) from refusal
-        body, length = answer["Body"], int(answer["ContentLength"])
-        span = str(answer.get("ContentRange", ""))
-        start = int(span.removeprefix("bytes ").partition("-")[0]) if span else 0
-        total = int(span.rpartition("/")[2]) if span else length
+        body = answer["Body"]
+        if spanned := _SPAN.fullmatch(str(answer.get("ContentRange", ""))):
+            start, last, total = map(int, spanned.groups())
+            length = last + 1 - start
+        elif "ContentLength" in answer:
+            start, length = 0, int(answer["ContentLength"])
+            total = length
+        else:
+            body.close()
+            raise StoreUnreachable(
+                f"{self.address} does not say how long {name} is",
+                hint="a proxy on the way took the length away; fetch past it",
+            )
         return Ranged(start, length, total, str(answer["ETag"]), _chunks(body), body.close)
 
     def _resumed(self, name: str, first: Ranged) -> Ranged:
@@ -211,9 +223,10 @@ class S3Store:
     def _put_parts(
         self, name: str, source: Path, size: int, like: Like | None, tell: steps.Listener
     ) -> bool:
+        cut = parts.cut(size, like.runs if like else ())
         upload = str(self._call("create_multipart_upload", name)["UploadId"])
         try:
-            sent = self._send_parts(name, upload, source, size, like, tell)
+            sent = self._send_parts(name, upload, source, cut, like, tell)
             if not self._claim(name):
                 self._call("abort_multipart_upload", name, UploadId=upload)
                 return False
@@ -235,8 +248,8 @@ class S3Store:
             if taken and self.stat(name) is not None:
                 return False
             raise
-        if like is not None:
-            tell(steps.Progress(COPIED, like.length, size))
+        if copied := sum(part.length for part in cut if part.source is not None):
+            tell(steps.Progress(COPIED, copied, size))
         return True
 
     def _claim(self, name: str) -> bool:
@@ -264,7 +277,7 @@ class S3Store:
         name: str,
         upload: str,
         source: Path,
-        size: int,
+        cut: Sequence[Part],
         like: Like | None,
         tell: steps.Listener,
     ) -> list[dict[str, Any]]:
@@ -277,10 +290,10 @@ class S3Store:
         sent: list[dict[str, Any]] = []
         pool = ThreadPoolExecutor(_SENDERS)
         try:
-            for part, etag in pool.map(send, parts.cut(size, like)):
+            for part, etag in pool.map(send, cut):
                 done += part.length
                 sent.append({"PartNumber": part.number, "ETag": etag})
-                tell(steps.Progress("uploading", done, size))
+                tell(steps.Progress("uploading", done, cut[-1].start + cut[-1].length))
         finally:
             pool.shutdown(cancel_futures=True)
             os.close(descriptor)
@@ -288,13 +301,13 @@ class S3Store:
 
     def _send(self, name: str, upload: str, part: Part, descriptor: int, like: Like | None) -> str:
         place = {"UploadId": upload, "PartNumber": part.number}
-        if part.copied:
+        if part.source is not None:
             assert like is not None
             copied = self._call(
                 "upload_part_copy",
                 name,
                 CopySource={"Bucket": self.bucket, "Key": self.prefix + like.name},
-                CopySourceRange=f"bytes={part.start}-{part.start + part.length - 1}",
+                CopySourceRange=f"bytes={part.source}-{part.source + part.length - 1}",
                 CopySourceIfMatch=like.etag,
                 **place,
             )
@@ -387,9 +400,11 @@ def _client(section: StoreSection) -> Any:
 
 def _chunks(body: Any) -> Iterator[bytes]:
     try:
-        # Small pieces: a read waits until it is full, and a slow line must be seen to be slow.
-        while chunk := body.read(_READ_BYTES):
+        # A read waits until it is full, and a slow line must be seen to be slow.
+        size = _FIRST_READ_BYTES
+        while chunk := body.read(size):
             yield chunk
+            size = min(2 * size, _READ_BYTES)
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
         raise resuming.Broken(type(error).__name__) from error
 

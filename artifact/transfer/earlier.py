@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from artifact import manifest as manifests
 from artifact.archive import parallel
@@ -37,9 +37,13 @@ class _Release:
     directory: Path
     manifest: Manifest
 
+    def listed(self, component: str) -> Path:
+        """Return the file with the text of a component's table of contents."""
+        return self.directory / ".artifact" / f"{component}.toc"
+
     def contents(self, component: str) -> bytes:
         try:
-            return (self.directory / ".artifact" / f"{component}.toc").read_bytes()
+            return self.listed(component).read_bytes()
         except OSError:
             return b""
 
@@ -55,32 +59,52 @@ class _Candidate(NamedTuple):
 
     record: Record
     path: str
+    latest: int
+    """No file of its tree was given a later time when it was unpacked; seconds since the epoch."""
 
 
 def recall(artifact: Artifact, site: Site) -> None:
-    """Give an artifact the tables of contents that are in the site, so that none is fetched."""
-    wanted = {one.name: one.toc_sha256 for one in artifact.manifest.components}
+    """Tell an artifact which tables of contents the site has, so that none of them is fetched."""
+    for name, path in recorded(artifact.manifest, site).items():
+        artifact.recall(name, path)
+
+
+def recorded(manifest: Manifest, site: Site) -> dict[str, Path]:
+    """Return the files of earlier releases with the text of tables of contents, by component.
+
+    That they should hold it is all that is known: nobody has read them.
+    """
+    wanted = {one.name: one.toc_sha256 for one in manifest.components}
+    found: dict[str, Path] = {}
     for release in _releases(site):
         for component in release.manifest.components:
-            if wanted.get(component.name) == component.toc_sha256 and artifact.recall(
-                component.name, release.contents(component.name)
-            ):
+            path = release.listed(component.name)
+            if wanted.get(component.name) == component.toc_sha256 and path.is_file():
+                found[component.name] = path
                 del wanted[component.name]
+    return found
 
 
 def reusable(artifact: Artifact, site: Site, names: Sequence[str]) -> dict[str, str]:
     """Return the files of components that the site has: path in the artifact to path on the disk.
 
-    Every byte of them was read and compared.
+    A file that nobody has written to since it was unpacked is believed to be what it was then; of
+    any other, every byte was read and compared.
     """
-    found = _found(artifact, site, names)
-    jobs = [found[i : i + _FILES_A_JOB] for i in range(0, len(found), _FILES_A_JOB)]
+    found: list[_Candidate] = []
+    doubtful: list[_Candidate] = []
+    usable = _Usable()
+    for one in _found(artifact, site, names):
+        if (verdict := usable.look(one)) != "no":
+            (found if verdict == "yes" else doubtful).append(one)
+    jobs = [doubtful[i : i + _FILES_A_JOB] for i in range(0, len(doubtful), _FILES_A_JOB)]
     with parallel.in_order(_intact, jobs) as intact:
-        return {one.record.path: one.path for several in intact for one in several}
+        found += [one for several in intact for one in several]
+    return {one.record.path: one.path for one in found}
 
 
 def to_fetch(artifact: Artifact, site: Site, names: Sequence[str]) -> int:
-    """Return how many bytes of components have to cross the network; reads no file's content."""
+    """Return how many bytes of components have to cross the network, if the site is as it says."""
     here = {one.record.path: one.path for one in _found(artifact, site, names)}
     return sum(missing(artifact.toc(name), here) for name in names)
 
@@ -123,35 +147,38 @@ def _found(artifact: Artifact, site: Site, names: Sequence[str]) -> list[_Candid
 
 
 def _candidates(toc: Toc, site: Site, releases: Sequence[_Release]) -> Iterator[_Candidate]:
-    """Yield a file for each record that an earlier tree lists and that looks as it should."""
+    """Yield a file for each record that an earlier tree lists; nobody has looked at it."""
     wanted = [record for record in toc.records if record.size]
     digests = {record.sha256 for record in wanted}
-    by_path: dict[tuple[str, str, int], str] = {}
-    by_content: dict[tuple[str, int], str] = {}
-    for root, contents in _trees(toc.component.name, site, releases):
+    by_path: dict[tuple[str, str, int], tuple[str, int]] = {}
+    by_content: dict[tuple[str, int], tuple[str, int]] = {}
+    for root, contents, latest in _trees(toc.component.name, site, releases):
         for digest, mode, path in _files(contents):
             if digest in digests:
-                full = f"{root}/{path.removeprefix('virtualenv/')}"
+                full = f"{root}/{path.removeprefix('virtualenv/')}", latest
                 by_path.setdefault((path, digest, mode), full)
                 by_content.setdefault((digest, mode), full)
-    usable = _Usable()
     for record in wanted:
         here = by_path.get((record.path, record.sha256, record.mode))
         here = here or by_content.get((record.sha256, record.mode))
-        if here is not None and usable(here, record):
-            yield _Candidate(record, here)
+        if here is not None:
+            yield _Candidate(record, *here)
 
 
 def _trees(
     component: str, site: Site, releases: Sequence[_Release]
-) -> Iterator[tuple[Path, bytes]]:
+) -> Iterator[tuple[Path, bytes, int]]:
+    """Yield where an earlier tree is, what it lists, and the latest time a file of it was given."""
     seen: set[Path] = set()
     for release in releases:
         root = release.root(component, site)
         contents = release.contents(component)
         if root not in seen and contents:
             seen.add(root)
-            yield root.resolve(), contents
+            latest = release.manifest.created
+            if component == "venv":
+                latest = release.manifest.component(component).mtime
+            yield root.resolve(), contents, latest
         if len(seen) == _TREES:
             return
 
@@ -165,32 +192,42 @@ def _files(contents: bytes) -> Iterator[tuple[str, int, str]]:
 
 
 class _Usable:
-    """Whether a file on the disk can stand for a record, content aside."""
+    """Whether a file on the disk can stand for a record."""
 
     def __init__(self) -> None:
         self._uid = os.geteuid()
         self._real: dict[str, bool] = {}
 
-    def __call__(self, path: str, record: Record) -> bool:
+    def look(self, one: _Candidate) -> Literal["no", "yes", "if read"]:
+        """Tell whether it is the file that is wanted, or may be when its content is, too."""
         try:
-            info = os.lstat(path)
+            info = os.lstat(one.path)
+            real = self._is_real(one.path.rpartition("/")[0])
         except OSError:
-            return False
-        return (
+            return "no"
+        fits = (
             stat.S_ISREG(info.st_mode)
-            and info.st_size == record.size
+            and info.st_size == one.record.size
             # What somebody may write to is no release's file: a link from it would change later.
             and not info.st_mode & 0o222
-            and bool(info.st_mode & 0o100) == bool(record.mode & 0o100)
+            and bool(info.st_mode & 0o100) == bool(one.record.mode & 0o100)
             and info.st_nlink < _MOST_LINKS
             and (self._uid in {0, info.st_uid})  # the kernel lets nobody else link it
-            and self._is_real(os.path.dirname(path))
+            and real
         )
+        if not fits:
+            return "no"
+        # It was verified when it was unpacked, and got the time of its commit, a whole second;
+        # whoever writes to it later leaves a later one.
+        untouched = info.st_mtime_ns <= one.latest * 10**9 and info.st_mtime_ns % 10**9 == 0
+        return "yes" if untouched else "if read"
 
     def _is_real(self, directory: str) -> bool:
         """Tell whether no link stands in the way, which would lead out of the tree."""
         if directory not in self._real:
-            self._real[directory] = os.path.realpath(directory) == directory
+            above = directory.rpartition("/")[0]
+            plain = stat.S_ISDIR(os.lstat(directory).st_mode)
+            self._real[directory] = plain and (not above or self._is_real(above))
         return self._real[directory]
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import steps
 from artifact.archive.reader import Artifact
+from artifact.archive.toc import Member, Toc
 from artifact.errors import ArtifactError, ArtifactRejected, Refused
-from artifact.manifest import Manifest
+from artifact.manifest import Component
 from artifact.stores import addresses
-from artifact.stores.contract import COPIED, Found, Like, Store
+from artifact.stores.contract import COPIED, Found, Like, Run, Store
 from artifact.transfer import arrival
 
 _CANDIDATES = 3
 _DIGITS = re.compile(r"(\d+)")
 _WORTH_BYTES = 1 << 20
-"""Less in common is not worth the request that finds it out."""
+"""Less in common is not worth the requests that find it out and use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def publish(store: Store, artifact: Artifact, path: Path, tell: steps.Listener) 
     """
     name = addresses.artifact(artifact.manifest.name, artifact.manifest.version)
     there = store.stat(name)
-    like = _like(store, artifact.manifest, name) if there is None else None
+    like = _like(store, artifact, name) if there is None else None
     copied = 0
 
     def heard(event: steps.Event) -> None:
@@ -74,43 +76,64 @@ def _natural(version: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(version)]
 
 
-def _like(store: Store, manifest: Manifest, name: str) -> Like | None:
-    """Return the artifact in the store that has the most in common with this one's beginning.
+def _like(store: Store, artifact: Artifact, name: str) -> Like | None:
+    """Return the artifact in the store that has the most in common with this one.
 
     An upload without one is only slower, so nothing that goes wrong here matters.
     """
     best: Like | None = None
     try:
-        for version, found in versions(store, manifest.name)[: -_CANDIDATES - 1 : -1]:
-            other = addresses.artifact(manifest.name, version)
+        for version, found in versions(store, artifact.manifest.name)[: -_CANDIDATES - 1 : -1]:
+            other = addresses.artifact(artifact.manifest.name, version)
             if other == name:
                 continue
-            with arrival.opened(store, other) as artifact:
-                common = _common(manifest, artifact.manifest)
-            if common >= _WORTH_BYTES and (best is None or common > best.length):
-                best = Like(other, common, found.etag)
+            with arrival.opened(store, other) as there:
+                like = Like(other, found.etag, tuple(_common(artifact, there)))
+            if like.length >= _WORTH_BYTES and (best is None or like.length > best.length):
+                best = like
     except ArtifactError:
         return best
     return best
 
 
-def _common(one: Manifest, other: Manifest) -> int:
-    """Return how many bytes two artifacts begin with alike.
+def _common(one: Artifact, other: Artifact) -> Iterator[Run]:
+    """Yield the bytes that two artifacts have in common, in the order they have in the first."""
+    start = source = length = 0
+    for mine in one.manifest.components:
+        for run in _common_members(one, other, mine):
+            if (run.start, run.source) == (start + length, source + length):
+                length += run.length
+                continue
+            if length:
+                yield Run(start, length, source)
+            start, source, length = run.start, run.source, run.length
+    if length:
+        yield Run(start, length, source)
 
-    A table of contents has the digest of every member before it, so equal tables at equal places
-    mean equal bytes.
+
+def _common_members(one: Artifact, other: Artifact, mine: Component) -> Iterator[Run]:
+    """Yield what a component has of the other's: all of it, or members one by one.
+
+    A table of contents has the digest of every member, so equal tables mean equal bytes.
     """
-    common = 0
-    for mine, theirs in zip(one.components, other.components, strict=False):
-        if (mine.name, mine.data, mine.toc, mine.toc_sha256) != (
-            theirs.name,
-            theirs.data,
-            theirs.toc,
-            theirs.toc_sha256,
-        ):
-            break
-        common = mine.toc.end
-    return common
+    try:
+        theirs = other.manifest.component(mine.name)
+    except KeyError:
+        return
+    if (mine.toc_sha256, mine.data.length) == (theirs.toc_sha256, theirs.data.length):
+        yield Run(mine.data.offset, mine.toc.end - mine.data.offset, theirs.data.offset)
+        return
+    if theirs.data.length < _WORTH_BYTES:
+        return
+    there = {(one.sha256, one.length): one.offset for one in _members(other.toc(mine.name))}
+    for member in _members(one.toc(mine.name)):
+        source = there.get((member.sha256, member.length))
+        if source is not None:
+            yield Run(member.offset, member.length, source)
+
+
+def _members(toc: Toc) -> Iterator[Member]:
+    return (member for group in toc.groups for member in group.members)
 
 
 def _demand_same(store: Store, artifact: Artifact, name: str) -> None:

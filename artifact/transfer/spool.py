@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,19 +84,31 @@ def opened(directory: Path | None, name: str) -> Spool:
     Raises:
         Refused: the disk says no.
     """
+    if directory is None:
+        return _nameless()
     try:
-        if directory is None:
-            descriptor, path = tempfile.mkstemp(prefix="artifact-")
-            os.unlink(path)
-            return Spool(descriptor, None)
         directory.mkdir(mode=0o700, exist_ok=True)
         for other in directory.iterdir():
             if other.name != name:
                 files.remove_tree(other)
         return Spool(os.open(directory / name, _FLAGS, 0o600), directory / name)
     except OSError as error:
-        where = directory or tempfile.gettempdir()
-        raise Refused(
-            f"nothing can be fetched into {where}: {error.strerror}",
-            hint=f"`df -h {where}` shows what is free, `ls -ld {where}` who may write there",
-        ) from error
+        raise _refused(directory, error) from error
+
+
+def _nameless() -> Spool:
+    import tempfile  # 3 ms that only this needs
+
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="artifact-")
+        os.unlink(path)
+    except OSError as error:
+        raise _refused(Path(tempfile.gettempdir()), error) from error
+    return Spool(descriptor, None)
+
+
+def _refused(where: Path, error: OSError) -> Refused:
+    return Refused(
+        f"nothing can be fetched into {where}: {error.strerror}",
+        hint=f"`df -h {where}` shows what is free, `ls -ld {where}` who may write there",
+    )

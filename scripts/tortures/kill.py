@@ -129,6 +129,7 @@ def points_of(place: Place, scenario: Scenario) -> tuple[Point, ...]:
     place.site.root.mkdir()
     scenario.prepare(place)
     place.keep()
+    place.put_back()  # a copy, as each run that is struck has: the same calls
     ended = tracing.run(scenario.command(place), place.site.root, log_of(place))
     if ended.code != 0:
         raise Broken(f"{scenario.name} undisturbed ends with {ended.code}: {ended.said}")

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifact import files, journal, manifest, steps
-from artifact.archive import format as layout
 from artifact.archive import writer
 from artifact.errors import ArtifactError
 from artifact.host import history, install, recover, releases, tree, unpack
@@ -76,7 +75,6 @@ def tiny_environment(directory: Path, *, python: str = "") -> Environment:
         entries_of(path, "virtualenv/"),
         directory / "environment.pack",
         name="venv",
-        mtime=layout.ENVIRONMENT_MTIME,
     )
     own = manifest.Python(
         implementation="cpython",

@@ -85,8 +85,7 @@ def pack(
 ) -> writer.Packed:
     """Pack contents as a component."""
     entries = entries_of(contents, links or {}, sink.with_suffix(".sources"))
-    mtime = layout.ENVIRONMENT_MTIME if name == "venv" else CREATED
-    return writer.pack(entries, sink, name=name, mtime=mtime, level=level, threads=threads)
+    return writer.pack(entries, sink, name=name, level=level, threads=threads)
 
 
 def describe(

@@ -22,7 +22,7 @@ from tests.archive import samples
 
 
 def _pack(entries: list[Entry], sink: Path, threads: int | None = None) -> writer.Packed:
-    return writer.pack(entries, sink, name="code", mtime=samples.CREATED, threads=threads)
+    return writer.pack(entries, sink, name="code", threads=threads)
 
 
 def _file(path: Path, content: bytes) -> Path:
@@ -149,7 +149,7 @@ def test_one_name_for_two_things_is_refused(tmp_path: Path) -> None:
 
 def test_a_time_that_tar_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match="the time -1 cannot be packed"):
-        writer.pack([], tmp_path / "pack", name="code", mtime=-1)
+        samples.build(tmp_path / "accounting-1337.tgz", created=-1)
 
 
 @pytest.mark.parametrize("size", [300_000, 9_000_000])

@@ -22,7 +22,6 @@ import msgspec
 import psutil
 
 from artifact import manifest
-from artifact.archive import format as layout
 from artifact.archive import writer
 from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed
@@ -115,7 +114,7 @@ def make_environment(directory: Path, *packages: str) -> Environment:
     found = os.readlink(path / "bin/python")
     entries = entries_of(path, "virtualenv/")
     sink = directory / "environment.pack"
-    packed = writer.pack(entries, sink, name="venv", mtime=layout.ENVIRONMENT_MTIME)
+    packed = writer.pack(entries, sink, name="venv")
     probe = (
         "import platform, sysconfig;"
         "print(platform.python_version(), sysconfig.get_config_var('SOABI'))"
@@ -197,9 +196,7 @@ class Machine:
             (code / name).write_text(content)
         packed = [
             self.environment.packed,
-            writer.pack(
-                entries_of(code), self.directory / "code.pack", name="code", mtime=1_700_000_000
-            ),
+            writer.pack(entries_of(code), self.directory / "code.pack", name="code"),
         ]
 
         def describe(components: tuple[manifest.Component, ...]) -> Manifest:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from artifact import files, journal, manifest
-from artifact.host import doctor, freeze, preflight, programs
+from artifact.host import doctor, freeze, preflight, programs, releases
 from artifact.host.doctor import Report
 from artifact.host.problem import Problem
 from artifact.host.settings import Settings, SupervisorSection
@@ -23,7 +23,7 @@ from artifact.manifest import Install, Manifest, Process
 from artifact.services import supervisor
 from artifact.site import Site
 from tests.host import prepared
-from tests.host.machine import NAME, Environment, Machine
+from tests.host.machine import NAME, Environment, Machine, free_port
 from tests.test_manifest import example
 
 NOTHING = Path("/nonexistent")
@@ -215,6 +215,38 @@ def test_the_sites_own_faults(site: Site) -> None:
     assert "is not whole" in text
     assert "install it again" in hint
     manifest_file.write_bytes(kept)
+
+
+def test_a_store_that_cannot_be_reached_is_found(site: Site, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    site.settings.write_text(f'[store]\nurl = "{gone}"\n')
+    text, hint = found(site)["store"]
+    assert f"{gone} is not a directory that exists" in text
+    assert hint
+    gone.mkdir()
+    assert found(site) == {}
+    site.settings.write_text(f'[store]\nurl = "http://127.0.0.1:{free_port()}/artifacts"\n')
+    text, hint = found(site)["store"]
+    assert "does not answer" in text
+    assert "network" in hint
+    site.settings.unlink()
+
+
+@pytest.mark.parametrize("of", ["environment", "release"])
+def test_a_file_that_was_written_to_in_place_is_found_by_reading_it(site: Site, of: str) -> None:
+    release = releases.read(site, "1")
+    root = release.environment if of == "environment" else release.directory
+    path = next(root.rglob("gunicorn/__init__.py" if of == "environment" else "app.py"))
+    before, kept, mode = path.stat(), path.read_bytes(), path.stat().st_mode
+    path.chmod(0o644)
+    path.write_bytes(kept[:-1] + b" ")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    text, hint = found(site)["content"]
+    assert text.startswith(f"{root} has been changed: ")
+    assert text.endswith(f"{path.name} has another content")
+    assert "install another version" in hint
+    path.write_bytes(kept)
+    path.chmod(mode)
 
 
 def test_a_site_without_a_release_says_what_to_do_next(

@@ -286,8 +286,10 @@ def test_an_environment_that_was_changed_is_not_used(machine: Machine) -> None:
     none = Install(restart="none")
     assert machine.install(machine.build("1", install=none)).returncode == 0
     changed = next(machine.site.environment("e" * 32).rglob("gunicorn/__init__.py"))
-    changed.chmod(0o644)
-    changed.write_text(changed.read_text().replace("2", "3"))
+    changed.parent.chmod(0o755)
+    other = changed.with_name("other")  # as editors and `sed -i` do
+    other.write_text(changed.read_text().replace("2", "3"))
+    other.rename(changed)
     refused = machine.install(machine.build("2", install=none))
     assert refused.returncode == 5
     assert "gunicorn/__init__.py has another content" in refused.stderr

@@ -217,3 +217,26 @@ def test_five_thousand_releases_cost_no_more_than_a_second(machine: Machine) -> 
         stream.write("\n".join(lines) + "\n")
     many = seconds()
     assert many < few + 2 * 1.0, f"{many:.1f} s instead of {few:.1f}"
+
+
+def test_a_download_that_did_not_end_waits_a_day_or_for_the_next_install(machine: Machine) -> None:
+    installed(machine, "1")
+    left = machine.site.downloads / ("a" * 64)
+    left.parent.mkdir(exist_ok=True)
+    with left.open("wb") as stream:
+        stream.seek(50_000_000)
+        stream.write(b"what arrived")
+    assert prune(machine).returncode == 0
+    assert left.exists()
+    old = time.time() - DAY - 60
+    os.utime(left, (old, old))
+    planned = prune(machine, "--plan")
+    assert f"download {'a' * 12}" in planned.stdout
+    assert "nobody has gone on with this download for 24 hours" in planned.stdout
+    assert left.exists()
+    assert prune(machine).returncode == 0
+    assert not left.exists()
+
+    left.write_bytes(b"what arrived of a release that was given up")
+    installed(machine, "2")
+    assert not left.exists()

@@ -21,6 +21,7 @@ from artifact.stores.contract import (
     ObjectChanged,
     ObjectMissing,
     ReadOnly,
+    Run,
     StoreMissing,
 )
 from tests.stores import shops
@@ -179,7 +180,7 @@ def test_a_large_file_is_put_in_parts_and_once(writable: Shop, tmp_path: Path) -
     assert writable.store.read(NAME, 0, 1 << 30).content() == content
 
 
-def test_the_beginning_is_copied_in_the_bucket(bucket: Bucket, tmp_path: Path) -> None:
+def test_what_is_there_is_copied_in_the_bucket(bucket: Bucket, tmp_path: Path) -> None:
     shop = shops.in_bucket(bucket)
     before = CONTENT * 3
     shop.lay("earlier", before)
@@ -189,10 +190,10 @@ def test_the_beginning_is_copied_in_the_bucket(bucket: Bucket, tmp_path: Path) -
     # Other bytes here than there: what arrives shows where it came from.
     source = bytes(length) + b"the rest"
     told: list[steps.Event] = []
-    like = Like("earlier", length, found.etag)
+    like = Like("earlier", found.etag, (Run(0, length, 5),))
     assert put(shop, NAME, source, tmp_path, like, told.append)
     assert told[-1] == steps.Progress(COPIED, length, len(source))
-    assert shop.store.read(NAME, 0, 1 << 30).content() == before[:length] + b"the rest"
+    assert shop.store.read(NAME, 0, 1 << 30).content() == before[5 : 5 + length] + b"the rest"
     # An object that was replaced since is not copied: all is sent.
     shop.lay("earlier", before[::-1])
     told.clear()

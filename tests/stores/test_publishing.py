@@ -12,7 +12,8 @@ import pytest
 
 from artifact import steps
 from artifact.archive import reader, writer
-from artifact.stores.contract import Store
+from artifact.stores import parts
+from artifact.stores.contract import Run, Store
 from artifact.transfer import arrival, publishing
 from artifact.transfer.publishing import Published
 from tests.archive import samples
@@ -61,13 +62,54 @@ def test_of_a_code_only_release_the_environment_is_not_sent(bucket: Bucket, tmp_
     assert publish(store, path).was_there
 
 
+def test_of_a_changed_package_the_others_are_not_sent(bucket: Bucket, tmp_path: Path) -> None:
+    store = shops.in_bucket(bucket).store
+    first, middle = min(PACKAGES), sorted(PACKAGES)[4]
+    more = PACKAGES | {f"{middle}.{number}": os.urandom(500_000) for number in range(20)}
+    publish(store, write(tmp_path, "9", more))
+    for version, changed in (("10", {first: b"changed"}), ("11", {middle: b"changed"})):
+        path = write(tmp_path, version, more | changed)
+        published = publish(store, path)
+        # A part of an upload has 5 MiB at least.
+        assert published.copied > published.size - 6_000_000
+        assert store.read(published.name, 0, published.size).content() == path.read_bytes()
+
+
 def test_of_another_environment_all_is_sent(bucket: Bucket, tmp_path: Path) -> None:
     store = shops.in_bucket(bucket).store
     publish(store, write(tmp_path, "9", PACKAGES))
-    path = write(tmp_path, "10", PACKAGES | {min(PACKAGES): b"changed"})
+    path = write(tmp_path, "10", {name: os.urandom(200_000) for name in PACKAGES})
     published = publish(store, path)
     assert published.copied == 0
     assert store.read(published.name, 0, published.size).content() == path.read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_parts_of_an_upload_are_its_bytes_and_none_is_too_small(seed: int) -> None:
+    noise = random.Random(seed)
+    there = noise.randbytes(1000)  # a byte here stands for 100,000
+    unit, content, runs = 100_000, b"", []
+    while len(content) < 1500:
+        if noise.random() < 0.5:
+            start = noise.randrange(900)
+            piece = there[start : start + noise.choice((1, 20, 60, 300))]
+            runs.append(Run(len(content) * unit, len(piece) * unit, start * unit))
+            content += piece
+        content += noise.randbytes(noise.choice((0, 1, 30, 200)))
+    size = len(content) * unit
+    cut = parts.cut(size, runs)
+    assert [part.number for part in cut] == list(range(1, len(cut) + 1))
+    assert [part.start for part in cut] == [0, *(part.start + part.length for part in cut[:-1])]
+    assert cut[-1].start + cut[-1].length == size
+    assert all(part.length >= parts.SMALLEST_BYTES for part in cut[:-1])
+    for part in cut:
+        if part.source is None:
+            continue
+        # Offsets in the middle of a byte of the model: both sides must be as far into one.
+        assert (part.start - part.source) % unit == 0
+        length = part.length // unit
+        begin, source = -(-part.start // unit), -(-part.source // unit)
+        assert content[begin : begin + length] == there[source : source + length]
 
 
 def test_a_damaged_artifact_in_the_store_does_not_keep_another_from_being_pushed(

@@ -95,6 +95,7 @@ class Shelf:
         key: str,
         *,
         code: Mapping[str, bytes] | None = None,
+        created: int = samples.CREATED,
     ) -> Path:
         """Build an artifact straight into the store."""
         path = self.store_directory / addresses.artifact(NAME, version)
@@ -113,6 +114,7 @@ class Shelf:
         ]
         described = samples.describe(
             version,
+            created=created,
             root=str(self.site.root),
             environment=manifest.Environment(key=key, inputs={"for": key}),
         )
@@ -140,9 +142,13 @@ class Shelf:
             self.download = arrival.behind(artifact)
             incoming.recall(artifact, self.site)
             notes = []
-            if unpack.environment_fault(artifact, self.site) is None:
+            there = unpack.environment_there(artifact, self.site)
+            if there.fault is None:
                 notes.append(unpack.unpack_environment(artifact, self.site, steps.nobody))
+            else:
+                assert there.fault == ""
             notes.append(unpack.unpack_release(artifact, self.site, (), steps.nobody))
-            assert unpack.environment_fault(artifact, self.site) == ""
             assert unpack.release_fault(artifact, self.site, ()) == ""
-            return notes
+        with self.opened(version) as artifact:
+            assert unpack.environment_fault(artifact, self.site) == ""
+        return notes

@@ -17,7 +17,7 @@ import msgspec
 
 from artifact import files, manifest, process
 from artifact.archive import writer
-from artifact.archive.format import ENVIRONMENT, ENVIRONMENT_MTIME
+from artifact.archive.format import ENVIRONMENT
 from artifact.archive.writer import Entry, Packed
 from artifact.build.environments import key, marker, stamp
 from artifact.build.environments.interpreter import Interpreter
@@ -340,7 +340,6 @@ def packed(environment: Environment, places: Places, level: int, tell: Listener)
         entries,
         places.pack(environment.key),
         name="venv",
-        mtime=ENVIRONMENT_MTIME,
         level=level,
         tell=tell,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, variables
-from artifact.archive import reader
+from artifact.archive import reader, writer
 from artifact.archive.format import ENVIRONMENT
 from artifact.archive.reader import Artifact
 from artifact.build.environments import compilation, key, marker
@@ -67,6 +67,7 @@ def take(job: Job, name: str, section: StoreSection, tell: Listener) -> Marker |
         return None
     finally:
         files.remove_tree(staged)
+        files.remove_tree(_arriving(job))
 
 
 def offer(store: Store, manifest: Manifest, digest: str, name: str, tell: Listener) -> bool:
@@ -105,20 +106,33 @@ def offer(store: Store, manifest: Manifest, digest: str, name: str, tell: Listen
 
 def _take(job: Job, store: Store, pointer: bytes, staged: Path, tell: Listener) -> Marker:
     shared = msgspec.json.decode(pointer, type=Shared)
-    with arrival.opened(store, shared.artifact) as artifact:
+    with arrival.opened(store, shared.artifact, keep=lambda _: _arriving(job)) as artifact:
         _compare(job, shared, artifact)
         files.remove_tree(staged)
         download = arrival.behind(artifact)
-        assert download is not None
         reader.extract(
             artifact,
             ("venv",),
             staged,
             strip=f"{ENVIRONMENT}/",
             read_only=True,
-            tell=download.telling(tell),
+            tell=download.telling(tell) if download else tell,
         )
-        fetched = download.counted.fetched
+        made = _settle(job, staged)
+        # What arrived is the pack that this build would write: nothing is compressed again.
+        writer.take_out(artifact, "venv", job.places.pack(job.key))
+        fetched = download.counted.fetched if download else artifact.size
+    tell(Said(f"the environment comes from {shared.artifact}: {fetched / 1e6:.1f} MB fetched"))
+    return made
+
+
+def _arriving(job: Job) -> Path:
+    """Return where what arrives is put; a killed build goes on with it."""
+    return job.places.beside / f"{job.key}.arriving"
+
+
+def _settle(job: Job, staged: Path) -> Marker:
+    """Give a fetched environment its place, and its marker when it proved to be the one wanted."""
     content = (staged / marker.NAME).read_bytes()
     made = msgspec.json.decode(content, type=Marker)
     if made.key != job.key or made.inputs != _plain(job.inputs):
@@ -132,7 +146,6 @@ def _take(job: Job, store: Store, pointer: bytes, staged: Path, tell: Listener) 
     marker.seal(job.root, job.places, made)
     if (job.root / marker.NAME).read_bytes() != content:
         raise ArtifactRejected("its marker was written by another version of artifact")
-    tell(Said(f"the environment comes from {shared.artifact}: {fetched / 1e6:.1f} MB fetched"))
     return made
 
 

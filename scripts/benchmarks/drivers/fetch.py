@@ -6,6 +6,7 @@ Prints how many bytes and requests it took.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -24,8 +25,15 @@ def main(reference: str, root: Path) -> None:
     source = references.find(reference, store.section)
     with references.opened(source, keep=lambda _: site.downloads) as artifact:
         incoming.recall(artifact, site)
-        if unpack.environment_fault(artifact, site) is None:
+        there, marked = unpack.environment_there(artifact, site)
+        names = unpack.of_release(artifact)
+        # For the plan, and to see whether the disk has room.
+        incoming.to_fetch(artifact, site, names if there == "" else (unpack.ENVIRONMENT, *names))
+        if there is None:
             unpack.unpack_environment(artifact, site, steps.nobody)
+        else:
+            assert there == "", there
+            unpack.reuse_environment(artifact, site, marked=marked)
         unpack.unpack_release(artifact, site, (), steps.nobody)
         download = arrival.behind(artifact)
         assert download is not None
@@ -34,4 +42,5 @@ def main(reference: str, root: Path) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000)  # as the command does
     main(sys.argv[1], Path(sys.argv[2]))

@@ -63,7 +63,7 @@ def test_a_fresh_runner_takes_the_environment_from_the_store(
     assert not first.fetched, "nothing is in the store yet"
     publish(bench, first, store)
     before = samples.tree(first.path)
-    packed = bench.pack(first)
+    packed = bench.pack(first).path.read_bytes()
     forget(bench)
 
     second = bench.ensure()
@@ -71,10 +71,17 @@ def test_a_fresh_runner_takes_the_environment_from_the_store(
     assert (second.fetched, second.reused) == (True, False)
     assert second == replace(first, fetched=True, reasons=(environment.FIRST,))
     assert samples.tree(second.path) == before
-    assert bench.pack(second).toc_sha256 == packed.toc_sha256
+    # It came packed: nothing is left to be packed again, and the bytes are the very same.
+    assert bench.places.pack(second.key).read_bytes() == packed
+    assert bench.pack(second).path.read_bytes() == packed
     third = bench.ensure(verify=True)
     assert third.reused
-    assert sorted(p.name for p in bench.places.beside.iterdir() if "fetch" in p.name) == []
+    assert (
+        sorted(
+            p.name for p in bench.places.beside.iterdir() if p.suffix in {".fetched", ".arriving"}
+        )
+        == []
+    )
 
 
 def damage(path: Path) -> None:

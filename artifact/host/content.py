@@ -1,0 +1,46 @@
+"""Compare the live release and its environment, byte for byte, with what they were unpacked from.
+
+An install believes what nobody seems to have touched; here every file is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from artifact.archive import toc
+from artifact.archive.toc import Toc
+from artifact.errors import ArtifactRejected
+from artifact.host import links, tree
+from artifact.host.problem import Problem
+from artifact.host.releases import Release
+from artifact.host.verified import ENVIRONMENT
+
+_OURS = (".artifact", "virtualenv")
+_HINT = "install another version: what runs now is not what was installed"
+
+
+def problems(release: Release, shared: Sequence[str]) -> Iterator[Problem]:
+    """Find what differs; reads all of both trees.
+
+    Args:
+        shared: paths that are links to what the releases share.
+    """
+    try:
+        listed = {one.name: _listed(release, one.name) for one in release.manifest.components}
+    except (OSError, ArtifactRejected) as error:
+        yield Problem(f"what {release.directory} should hold cannot be read: {error}", _HINT)
+        return
+    environment = listed.pop(ENVIRONMENT, None)
+    if environment is not None:
+        fault = tree.difference(release.environment, [environment], strip="virtualenv/", read=True)
+        if fault:
+            yield Problem(f"{release.environment} has been changed: {fault}", _HINT)
+    besides = {*_OURS, *(path for path, _ in links.shared_paths(shared))}
+    fault = tree.difference(release.directory, listed.values(), besides=besides, read=True)
+    if fault:
+        yield Problem(f"{release.directory} has been changed: {fault}", _HINT)
+
+
+def _listed(release: Release, component: str) -> Toc:
+    text = (release.directory / ".artifact" / f"{component}.toc").read_bytes()
+    return toc.decode(text, release.manifest, component)
