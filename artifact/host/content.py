@@ -16,6 +16,7 @@ from artifact.host.releases import Release
 from artifact.host.verified import ENVIRONMENT
 
 _OURS = (".artifact", "virtualenv")
+ANEW = "`artifact rollback`, then install it again: what is not live is unpacked anew"
 _HINT = "install another version: what runs now is not what was installed"
 
 
@@ -38,7 +39,7 @@ def problems(release: Release, shared: Sequence[str]) -> Iterator[Problem]:
     besides = {*_OURS, *(path for path, _ in links.shared_paths(shared))}
     fault = tree.difference(release.directory, listed.values(), besides=besides, read=True)
     if fault:
-        yield Problem(f"{release.directory} has been changed: {fault}", _HINT)
+        yield Problem(f"{release.directory} has been changed: {fault}", ANEW)
 
 
 def _listed(release: Release, component: str) -> Toc:

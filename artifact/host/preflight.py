@@ -10,7 +10,7 @@ from pathlib import Path
 
 from artifact import process
 from artifact.errors import ArtifactRejected, ConfigurationError
-from artifact.host import launch, links, programs, settings, unpack
+from artifact.host import content, launch, links, programs, settings, unpack
 from artifact.host.observe import Facts
 from artifact.host.problem import Problem as Problem  # others know it by this name
 from artifact.manifest import Component, Manifest, Python
@@ -195,7 +195,7 @@ def _content(facts: Facts) -> Iterator[Problem]:
         yield Problem(
             f"the live release {facts.site.release(facts.live)} is not what was installed: "
             f"{facts.release}",
-            "put it back as it was, or install another version",
+            content.ANEW,
         )
 
 

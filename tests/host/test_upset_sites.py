@@ -82,6 +82,24 @@ def test_a_current_that_somebody_deleted_comes_back_by_the_command_that_doctor_n
     places.judge(place.site, place.artifacts, {OLD})
 
 
+def test_a_live_release_that_was_damaged_is_made_whole_the_way_doctor_says(place: Place) -> None:
+    site, artifact = str(place.site.root), str(place.artifacts[OLD])
+    directory = place.site.release(OLD)
+    damaged = next(path for path in directory.rglob("*.py") if path.is_file())
+    damaged.parent.chmod(0o755)
+    damaged.unlink()
+    told = place.machine.run("doctor", site)
+    assert (
+        f"{directory} has been changed: {damaged.relative_to(directory)} is missing" in told.stdout
+    )
+    assert "`artifact rollback`, then install it again" in told.stdout
+    for command in (["rollback", site], ["install", artifact, "--allow-downgrade"]):
+        done = place.machine.run(*command)
+        assert done.returncode == 0, done.stderr
+    assert "has been changed" not in place.machine.run("doctor", site).stdout
+    places.judge(place.site, place.artifacts, {OLD})
+
+
 def test_a_current_that_is_a_directory_stops_everything_before_it_begins(place: Place) -> None:
     place.site.current.unlink()
     place.site.current.mkdir()
