@@ -103,7 +103,8 @@ def _become(command: Sequence[str], log: Path, output: int) -> NoReturn:
         # What is imported late is compiled each time, or its first run had calls of its own.
         sys.dont_write_bytecode = True
         signals.raise_when_asked_to_stop()
-        code = cli.run(command)
+        # What it waited for it says only where that took a while: one write more, or less.
+        code = cli.run([*command, "--quiet"])
         sys.stdout.flush()
     finally:
         os._exit(code)

@@ -174,13 +174,16 @@ def test_the_old_uvicorn_stays_until_the_new_one_accepts(machine: Machine) -> No
     for version in ("1", "2"):
         done = machine.install(machine.build(version, processes=web, files=files))
         assert done.returncode == 0, done.stderr
-    waits = re.findall(r"^waited ([0-9.]+) s until (.*)$", done.stderr, re.MULTILINE)
+    said = re.findall(r"^waited ([0-9.]+) s until (.*)$", done.stderr, re.MULTILINE)
+    waits = {why: float(seconds) for seconds, why in said}
+    # The slot that sleeps ends at once, on a machine that is not busy.
+    waits.pop("pages-web:slot_1 finished its requests and ended", None)
     # All of them are told.
-    assert [why for _, why in waits] == [
+    assert list(waits) == [
         "the environment's interpreter had started",
         "web had answered on a private socket",
         "2 was up in pages-web:slot_1",
         "pages-web:slot_0 finished its requests and ended",
         "2 had proved itself for 0 s",
     ]
-    assert float(waits[2][0]) > 4
+    assert waits["2 was up in pages-web:slot_1"] > 4
