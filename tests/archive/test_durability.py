@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.archive import samples
 
+UNFINISHED = " <unfinished ...>"
 _RUN = """
 import sys
 from pathlib import Path
@@ -32,7 +34,20 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     argv = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={names}"]
     project = Path(samples.__file__).parents[2]
     subprocess.run([*argv, sys.executable, "-c", _RUN, str(root)], check=True, cwd=project)
-    return [line for line in log.read_text().splitlines() if str(root) in line]
+    return [line for line in _whole(log.read_text().splitlines()) if str(root) in line]
+
+
+def _whole(lines: list[str]) -> Iterator[str]:
+    """Yield one line a call, where it returned; strace splits those that another thread cuts in."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        thread = line.split(maxsplit=1)[0]
+        if line.endswith(UNFINISHED):
+            begun[thread] = line.removesuffix(UNFINISHED)
+        elif " resumed>" in line:
+            yield begun.pop(thread) + line.partition(" resumed>")[2]
+        else:
+            yield line
 
 
 def _first(calls: list[str], pattern: str) -> int:
