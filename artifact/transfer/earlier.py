@@ -22,6 +22,7 @@ from artifact.archive.unpacking import is_needed
 from artifact.errors import ArtifactRejected
 from artifact.manifest import Manifest
 from artifact.site import Site
+from artifact.transfer import arrival
 
 _TREES = 3
 """So many are looked into, the live release's first: contents of 17,000 files take 0.1 s each."""
@@ -142,8 +143,15 @@ def _read(directories: Iterable[Path]) -> Iterator[_Release]:
 
 
 def _found(artifact: Artifact, site: Site, names: Sequence[str]) -> list[_Candidate]:
-    releases = _releases(site)
-    return [one for name in names for one in _candidates(artifact.toc(name), site, releases)]
+    """Return the candidates for components; looked up once, for an install asks twice."""
+    download = arrival.behind(artifact)
+    known = download.candidates if download else {}
+    releases: list[_Release] | None = None
+    for name in names:
+        if name not in known:
+            releases = _releases(site) if releases is None else releases
+            known[name] = list(_candidates(artifact.toc(name), site, releases))
+    return [_Candidate(*one) for name in names for one in known[name]]
 
 
 def _candidates(toc: Toc, site: Site, releases: Sequence[_Release]) -> Iterator[_Candidate]:
