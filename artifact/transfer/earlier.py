@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -78,6 +79,8 @@ def recorded(manifest: Manifest, site: Site) -> dict[str, Path]:
     wanted = {one.name: one.toc_sha256 for one in manifest.components}
     found: dict[str, Path] = {}
     for release in _releases(site):
+        if release.manifest.version == manifest.version:
+            continue  # it is about to be unpacked again, for something is wrong with it
         for component in release.manifest.components:
             path = release.listed(component.name)
             if wanted.get(component.name) == component.toc_sha256 and path.is_file():
@@ -195,8 +198,9 @@ def _files(contents: bytes) -> Iterator[tuple[str, int, str]]:
     """Yield (digest, mode, path) of the files in a table of contents."""
     for line in contents.decode("utf-8", "replace").split("\n"):
         if line.startswith("f\t"):
-            _, mode, _, digest, path = line.split("\t")
-            yield digest, int(mode, 8), path
+            with suppress(ValueError):  # somebody cut or changed it: then it says less
+                _, mode, _, digest, path = line.split("\t")
+                yield digest, int(mode, 8), path
 
 
 class _Usable:
