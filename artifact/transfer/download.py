@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from artifact import steps
-from artifact.archive.toc import Member
+from artifact.archive.toc import Member, Record
 from artifact.errors import ArtifactRejected
 from artifact.stores.contract import Store, StoreUnreachable
 from artifact.transfer import spool as spools
@@ -97,6 +97,8 @@ class Download:
     """Opens the file that what is fetched is put into."""
     patience: Patience = Patience()
     counted: Counted = field(default_factory=Counted)
+    candidates: dict[str, Sequence[tuple[Record, str, int]]] = field(default_factory=dict)
+    """Files of the site that may be what a component needs, kept by `earlier`."""
     _fetching: _Fetching | None = None
     _given_up: bool = False
 

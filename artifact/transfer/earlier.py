@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,6 +23,7 @@ from artifact.archive.unpacking import is_needed
 from artifact.errors import ArtifactRejected
 from artifact.manifest import Manifest
 from artifact.site import Site
+from artifact.transfer import arrival
 
 _TREES = 3
 """So many are looked into, the live release's first: contents of 17,000 files take 0.1 s each."""
@@ -77,6 +79,8 @@ def recorded(manifest: Manifest, site: Site) -> dict[str, Path]:
     wanted = {one.name: one.toc_sha256 for one in manifest.components}
     found: dict[str, Path] = {}
     for release in _releases(site):
+        if release.manifest.version == manifest.version:
+            continue  # it is about to be unpacked again, for something is wrong with it
         for component in release.manifest.components:
             path = release.listed(component.name)
             if wanted.get(component.name) == component.toc_sha256 and path.is_file():
@@ -142,8 +146,15 @@ def _read(directories: Iterable[Path]) -> Iterator[_Release]:
 
 
 def _found(artifact: Artifact, site: Site, names: Sequence[str]) -> list[_Candidate]:
-    releases = _releases(site)
-    return [one for name in names for one in _candidates(artifact.toc(name), site, releases)]
+    """Return the candidates for components; looked up once, for an install asks twice."""
+    download = arrival.behind(artifact)
+    known = download.candidates if download else {}
+    releases: list[_Release] | None = None
+    for name in names:
+        if name not in known:
+            releases = _releases(site) if releases is None else releases
+            known[name] = list(_candidates(artifact.toc(name), site, releases))
+    return [_Candidate(*one) for name in names for one in known[name]]
 
 
 def _candidates(toc: Toc, site: Site, releases: Sequence[_Release]) -> Iterator[_Candidate]:
@@ -187,8 +198,9 @@ def _files(contents: bytes) -> Iterator[tuple[str, int, str]]:
     """Yield (digest, mode, path) of the files in a table of contents."""
     for line in contents.decode("utf-8", "replace").split("\n"):
         if line.startswith("f\t"):
-            _, mode, _, digest, path = line.split("\t")
-            yield digest, int(mode, 8), path
+            with suppress(ValueError):  # somebody cut or changed it: then it says less
+                _, mode, _, digest, path = line.split("\t")
+                yield digest, int(mode, 8), path
 
 
 class _Usable:

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmarks.figures import Figure
 from benchmarks.measuring import BenchFailed
 from benchmarks.report import Report
 from benchmarks.rows import Row
+from benchmarks.workshop import Workshop
 
 NAMES = ("build", "switch", "transfer", "fleet-download")
 
@@ -53,12 +55,13 @@ def main(
     page: Path | None,
 ) -> None:
     """Measure NAME against its peers; exit with 1 when a goal is missed."""
-    rows = _chosen(importlib.import_module(f"benchmarks.{name.replace('-', '_')}").ROWS, only)
+    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
+    rows = _chosen(module.ROWS, only)
     if list_rows:
         for row in rows:
             click.echo(f"{row.name:15} {row.summary}")
         return
-    found = _measure(name, rows, work, rounds)
+    found = _measure(name, module.described, rows, work, rounds)
     if page is not None:
         report.write_into(page, found)
     if as_json:
@@ -76,7 +79,14 @@ def _chosen(rows: tuple[Row, ...], only: tuple[str, ...]) -> list[Row]:
     return [row for row in rows if not only or row.name in only]
 
 
-def _measure(name: str, rows: list[Row], work: Path | None, rounds: int | None) -> Report:
+def _measure(
+    name: str,
+    more: Callable[[Workshop], Mapping[str, str]],
+    rows: list[Row],
+    work: Path | None,
+    rounds: int | None,
+) -> Report:
+    """Measure rows; `more` says what of this machine was measured beside ours."""
     figures: list[Figure] = []
     failures: list[str] = []
     with workshop.opened(work, _tell, rounds) as shop:
@@ -91,7 +101,7 @@ def _measure(name: str, rows: list[Row], work: Path | None, rounds: int | None) 
             except BenchFailed as error:
                 _tell(f"  {error}")
                 failures.append(f"{row.name}: {str(error).splitlines()[0]}")
-        described |= importlib.import_module(f"benchmarks.{name}").described(shop)
+        described |= more(shop)
         minutes = (time.monotonic() - began) / 60
     return Report(name, described, tuple(figures), tuple(failures), minutes)
 

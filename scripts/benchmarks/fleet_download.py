@@ -23,6 +23,10 @@ from benchmarks.workshop import Workshop, remove
 
 _HOSTS = 200
 _AT_ONCE = 16
+_FLEET = 10_000
+"""Too many for one machine to play."""
+_LINE_BITS = 10e9
+"""A second."""
 _UNLIMITED = "0"
 
 
@@ -67,6 +71,34 @@ def hosts(shop: Workshop) -> Iterator[Figure]:
     yield Figure("requests", Series((requests,), "requests"), Goal("<=", 3 * _HOSTS, "requests"))
     yield Figure("bytes", Series((sent / 1e6,), "MB"), Goal("<=", 0.01 * _HOSTS * size / 1e6, "MB"))
     yield Figure("the store's processor time", Series((load,), "s"))
+    yield from _computed(requests, sent, load, size)
+
+
+def _computed(requests: int, sent: int, load: float, size: int) -> Iterator[Figure]:
+    """Give the figures of a large fleet: each host asks for the same, so all are proportional."""
+    times = _FLEET / _HOSTS
+    title = f"computed for {_FLEET:,} hosts:"
+    yield Figure(f"{title} requests", Series((int(requests * times),), "requests"))
+    whole = Series((_FLEET * size / 1e9,), "GB")
+    yield Figure(
+        f"{title} bytes",
+        Series((sent * times / 1e9,), "GB"),
+        peer=whole,
+        against="whole artifacts",
+    )
+    line = Series((_FLEET * size * 8 / _LINE_BITS,), "s")
+    yield Figure(
+        f"{title} time of a line of 10 Gbit/s",
+        Series((sent * times * 8 / _LINE_BITS,), "s"),
+        peer=line,
+        against="whole artifacts",
+    )
+    yield Figure(f"{title} nginx's processor time", Series((load * times,), "s"))
+
+
+def described(_shop: Workshop) -> dict[str, str]:
+    """Return the version of the server."""
+    return {"servers": storing.versions()}
 
 
 def _cpu(web: storing.Web) -> float:

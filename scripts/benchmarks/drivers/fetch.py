@@ -11,14 +11,14 @@ import json
 import sys
 from pathlib import Path
 
-from artifact import steps
-from artifact.host import incoming, store, unpack
-from artifact.site import Site
-from artifact.transfer import arrival, references
-
 
 def main(reference: str, root: Path) -> None:
     """Unpack what the site has not, and verify it."""
+    from artifact import steps
+    from artifact.host import incoming, store, unpack
+    from artifact.site import Site
+    from artifact.transfer import arrival, references
+
     site = Site(root)
     for path in (site.private, site.releases, site.environments):
         path.mkdir(parents=True, exist_ok=True)
@@ -42,5 +42,5 @@ def main(reference: str, root: Path) -> None:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(100_000)  # as the command does
+    gc.set_threshold(100_000)  # as the command does, before it imports any of that
     main(sys.argv[1], Path(sys.argv[2]))
