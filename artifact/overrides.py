@@ -14,7 +14,6 @@ An empty variable counts as unset. `[[assets]]` are a list without names in the 
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
@@ -53,6 +52,8 @@ def lay_over(
     for name, value in environment.items():
         if not value or name in known or not name.startswith(tuple(f"{s}_" for s in sections)):
             continue
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=1, cutoff=_MISTYPED)
         if near:
             result.problems.append((name, f"is no key's variable; did you mean {near[0]}?"))

@@ -5,7 +5,6 @@ The API tells neither; and not every setting of a program.
 
 from __future__ import annotations
 
-import configparser
 import fnmatch
 import glob
 import os
@@ -66,6 +65,8 @@ def layout(main: Path) -> Layout:
 
 def read(path: Path) -> dict[str, dict[str, str]]:
     """Return the sections of a file; nothing of one that cannot be read, as it may be another's."""
+    import configparser  # 2 ms that an install without new programs need not wait for
+
     parser = configparser.RawConfigParser(
         strict=False, inline_comment_prefixes=(";", "#"), allow_no_value=True
     )
