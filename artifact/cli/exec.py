@@ -22,7 +22,8 @@ def command(
 
     SITE is the site's name or path. An idle slot sleeps and holds the listening socket.
     """
-    from artifact.host import find, launch
+    from artifact.host.processes import launch
+    from artifact.host.records import find
 
     found = find.find(site, maybe_later=True)
     try:

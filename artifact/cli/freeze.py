@@ -19,7 +19,7 @@ def command(*, reason: str, site: str | None, tell: steps.Listener) -> None:
     stops no run that is at work already.
     """
     from artifact.errors import UsageError
-    from artifact.host import find, freeze
+    from artifact.host.records import find, freeze
 
     if not reason.strip():
         raise UsageError("the reason is empty", hint='artifact freeze "inventory until Monday"')

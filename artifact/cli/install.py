@@ -12,7 +12,7 @@ from artifact.cli import durations, terminal
 
 if TYPE_CHECKING:
     from artifact.host.install import Outcome
-    from artifact.host.problem import Problem
+    from artifact.host.records.problem import Problem
 
 
 @click.command()
@@ -64,7 +64,8 @@ def command(
     changes; when the new release fails, the old one is live again.
     """
     from artifact import variables
-    from artifact.host import install, store
+    from artifact.host import install
+    from artifact.host.records import store
     from artifact.transfer import references
 
     wishes = install.Wishes(

@@ -51,12 +51,14 @@ def command(
     """
     import msgspec
 
-    from artifact.host import applying, find, migrate, migrations
+    from artifact.host import migrate
+    from artifact.host.migrations import applying, survey
+    from artifact.host.records import find
 
     chosen = find.find(site)
     version = version_of(chosen, release)
     if plan_only:
-        found = migrations.pending(chosen, version, tell)
+        found = survey.pending(chosen, version, tell)
         if as_json:
             terminal.document("migrate", msgspec.to_builtins(found))
         else:

@@ -11,7 +11,7 @@ from artifact.cli import terminal
 from artifact.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from artifact.host.migrations import Migration, Pending
+    from artifact.host.migrations.survey import Migration, Pending
     from artifact.site import Site
 
 
@@ -27,10 +27,11 @@ def command(site: str | None, *, release: str, as_json: bool, tell: steps.Listen
     database cannot be reached or the migrations contradict each other. They are Django's,
     Alembic's, or what the commands of [migrations] tell.
     """
-    from artifact.host import find, migrations
+    from artifact.host.migrations import survey
+    from artifact.host.records import find
 
     chosen = find.find(site)
-    found = migrations.pending(chosen, version_of(chosen, release), tell)
+    found = survey.pending(chosen, version_of(chosen, release), tell)
     if as_json:
         import msgspec
 
@@ -43,7 +44,7 @@ def command(site: str | None, *, release: str, as_json: bool, tell: steps.Listen
 
 def version_of(site: Site, release: str) -> str:
     """Return the release that was asked for, else the live one."""
-    from artifact.host import releases
+    from artifact.host.records import releases
 
     version = release or releases.live_version(site)
     if not version:

@@ -41,7 +41,8 @@ def command(
     stay; failed ones go after a week, environments a day after nothing refers to them, and a
     download that did not end after a day.
     """
-    from artifact.host import find, retention
+    from artifact.host import retention
+    from artifact.host.records import find
 
     found = find.find(site)
     wanted = keep or retention.keep_of(found)

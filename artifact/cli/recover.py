@@ -22,7 +22,8 @@ def command(*, site: str | None, wait: float, as_json: bool, tell: steps.Listene
     changes a site does so first by itself.
     """
     from artifact import files
-    from artifact.host import find, recover, releases
+    from artifact.host import recover
+    from artifact.host.records import find, releases
 
     found = find.find(site)
     with files.locked(found.lock, doing=f"recovering {found.root}", wait=wait, tell=tell):

@@ -21,7 +21,7 @@ def command(site: str | None, *, as_json: bool) -> None:
 
     SITE is its name or path; it may be left out where the machine has one.
     """
-    from artifact.host import find
+    from artifact.host.records import find
 
     found = find.find(site)
     rows = list(_rows(found))
@@ -47,7 +47,9 @@ def command(site: str | None, *, as_json: bool) -> None:
 
 def _rows(site: Site) -> Iterator[dict[str, Any]]:
     from artifact.errors import Refused
-    from artifact.host import history, releases, retention, unpack
+    from artifact.host import retention
+    from artifact.host.records import history, releases
+    from artifact.host.trees import unpack
 
     used = retention.uses(site)
     for record in history.of(site).values():

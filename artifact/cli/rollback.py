@@ -88,7 +88,7 @@ def command(
 def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
     """Tell a site from a version: at 3 a.m. `artifact rollback 1336` must mean the version."""
     from artifact.errors import UsageError
-    from artifact.host import find
+    from artifact.host.records import find
 
     if second is not None or first is None:
         return find.find(first), second or ""

@@ -23,7 +23,8 @@ def command(site: str | None, *, as_json: bool) -> None:
     SITE is its name or path; it may be left out where the machine has one. Exits with 0 when all
     is well and with 5 when something is not.
     """
-    from artifact.host import find, status
+    from artifact.host import status
+    from artifact.host.records import find
 
     found = status.look(find.find(site))
     if as_json:

@@ -33,7 +33,7 @@ def section(name: str) -> StoreSection:
         ConfigurationError: a setting or a variable is wrong; names it.
     """
     from artifact import config
-    from artifact.host import store
+    from artifact.host.records import store
 
     here = Path.cwd()
     if (here / config.FILE).is_file() or config.in_pyproject(here) is not None:

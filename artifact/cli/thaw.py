@@ -16,7 +16,7 @@ def command(*, site: str | None, tell: steps.Listener) -> None:
 
     SITE is its name or path; it may be left out where the machine has one.
     """
-    from artifact.host import find, freeze
+    from artifact.host.records import find, freeze
 
     found = find.find(site)
     ended = freeze.thaw(found)

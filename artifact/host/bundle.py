@@ -15,7 +15,8 @@ import msgspec
 from artifact import files, journal, redaction, steps
 from artifact.archive import tar
 from artifact.errors import ArtifactError, Stopped
-from artifact.host import health, settings
+from artifact.host.processes import health
+from artifact.host.records import settings
 from artifact.journal import Journal
 from artifact.manifest import Manifest
 from artifact.services import supervisor

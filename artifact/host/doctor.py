@@ -11,23 +11,13 @@ from pathlib import Path
 
 from artifact import journal, stores
 from artifact.errors import ArtifactError, ConfigurationError, Refused
-from artifact.host import (
-    content,
-    freeze,
-    health,
-    history,
-    launch,
-    links,
-    preflight,
-    programs,
-    releases,
-    settings,
-    status,
-    store,
-)
-from artifact.host.problem import Problem
-from artifact.host.programs import Wanted
-from artifact.host.settings import Settings
+from artifact.host import preflight, status
+from artifact.host.processes import health, launch, programs
+from artifact.host.processes.programs import Wanted
+from artifact.host.records import freeze, history, releases, settings, store
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings
+from artifact.host.trees import content, links
 from artifact.manifest import Manifest
 from artifact.services import nginx, supervisor
 from artifact.site import Site

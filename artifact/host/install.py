@@ -10,27 +10,13 @@ from pathlib import Path
 from artifact import files, steps
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused, UsageError
-from artifact.host import (
-    activate,
-    applying,
-    bundle,
-    check,
-    foreseen,
-    freeze,
-    incoming,
-    migrate,
-    observe,
-    preflight,
-    problem,
-    recording,
-    recover,
-    retention,
-    static,
-    status,
-    unpack,
-)
-from artifact.host.activate import Switch
+from artifact.host import bundle, migrate, observe, preflight, recording, recover, retention, status
+from artifact.host.migrations import applying, foreseen
 from artifact.host.observe import Facts
+from artifact.host.processes import activate, check
+from artifact.host.processes.activate import Switch
+from artifact.host.records import freeze, problem
+from artifact.host.trees import incoming, static, unpack
 from artifact.journal import Journal, ReleaseState
 from artifact.manifest import Manifest
 from artifact.site import Site

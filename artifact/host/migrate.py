@@ -7,10 +7,12 @@ from contextlib import nullcontext
 
 from artifact import files, journal, process, steps
 from artifact.errors import Refused
-from artifact.host import applying, migrations, recording, recover, releases
-from artifact.host.applying import Outcome, Wishes
-from artifact.host.migrations import Database, Pending
-from artifact.host.releases import Release
+from artifact.host import recording, recover
+from artifact.host.migrations import applying, survey
+from artifact.host.migrations.applying import Outcome, Wishes
+from artifact.host.migrations.survey import Database, Pending
+from artifact.host.records import releases
+from artifact.host.records.releases import Release
 from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
@@ -61,7 +63,7 @@ def policy(
         and as `migrate` for "run".
     """
     found = releases.read(site, version)
-    if not migrations.kind(found):
+    if not survey.kind(found):
         return "the application has none"
     if chosen == "run" and record is not None:
         outcome = applying.run(site, found, wishes or Wishes(), tell, record)
@@ -69,7 +71,7 @@ def policy(
         return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
     try:
         with steps.waiting(tell, f"{version} had told what is pending"):
-            seen = migrations.pending(site, version, tell)
+            seen = survey.pending(site, version, tell)
     except Refused as error:
         if chosen != "list":
             raise

@@ -9,9 +9,10 @@ from pathlib import Path
 from artifact import journal
 from artifact.archive.reader import Artifact
 from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
-from artifact.host import incoming, releases, unpack
-from artifact.host import settings as site_settings
-from artifact.host.settings import Settings
+from artifact.host.records import releases
+from artifact.host.records import settings as site_settings
+from artifact.host.records.settings import Settings
+from artifact.host.trees import incoming, unpack
 from artifact.manifest import Install, Manifest
 from artifact.site import Site
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from artifact import process
 from artifact.errors import ArtifactRejected, ConfigurationError
-from artifact.host import content, launch, links, programs, settings, unpack
 from artifact.host.observe import Facts
-from artifact.host.problem import Problem as Problem  # others know it by this name
+from artifact.host.processes import launch, programs
+from artifact.host.records import settings
+from artifact.host.records.problem import Problem as Problem  # others know it by this name
+from artifact.host.trees import content, links, unpack
 from artifact.manifest import Component, Manifest, Python
 from artifact.site import Site
 

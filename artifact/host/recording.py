@@ -15,7 +15,7 @@ from artifact.errors import (
     RollbackFailed,
     Stopped,
 )
-from artifact.host.activate import Switch
+from artifact.host.processes.activate import Switch
 from artifact.journal import Journal
 from artifact.services.supervisor import SupervisorError
 from artifact.site import Site

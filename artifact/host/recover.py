@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
-from artifact.host import activate, applying, history, interrupted_migrations, releases, reserve
-from artifact.host import settings as site_settings
-from artifact.host.activate import Switch
+from artifact.host.migrations import applying, interrupted
+from artifact.host.processes import activate
+from artifact.host.processes.activate import Switch
+from artifact.host.records import history, releases, reserve
+from artifact.host.records import settings as site_settings
 from artifact.journal import Journal, Run
 from artifact.services.supervisor import SupervisorError
 from artifact.site import Site
@@ -79,7 +81,7 @@ def _recover(site: Site, tell: steps.Listener) -> Recovered | None:
         done = Recovered(run, "finished")
     elif not run.reached("switch"):
         _put_migrations_back(site, run, record, tell)
-        left = interrupted_migrations.look(site, run, tell)
+        left = interrupted.look(site, run, tell)
         record.over(left.code, f"interrupted before the switch; {left.text or 'nothing changed'}")
         done = Recovered(run, "cleaned up after", left.text)
     elif _is_past(site, run):

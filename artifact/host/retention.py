@@ -15,9 +15,11 @@ import msgspec
 
 from artifact import files, steps
 from artifact.errors import ArtifactError, Refused
-from artifact.host import history, recording, recover, releases, state, static, unpack
-from artifact.host import settings as site_settings
-from artifact.host.history import Record
+from artifact.host import recording, recover
+from artifact.host.records import history, releases, state
+from artifact.host.records import settings as site_settings
+from artifact.host.records.history import Record
+from artifact.host.trees import static, unpack
 from artifact.journal import Journal
 from artifact.site import Site
 

@@ -7,26 +7,16 @@ from dataclasses import dataclass
 
 from artifact import files, steps
 from artifact.errors import Refused, ReleaseFailed
-from artifact.host import (
-    activate,
-    bundle,
-    check,
-    freeze,
-    history,
-    newer_migrations,
-    preflight,
-    problem,
-    programs,
-    recording,
-    recover,
-    releases,
-)
-from artifact.host import settings as site_settings
-from artifact.host.activate import Switch
-from artifact.host.history import Record
-from artifact.host.newer_migrations import Gap
-from artifact.host.releases import Release
-from artifact.host.settings import Settings
+from artifact.host import bundle, preflight, recording, recover
+from artifact.host.migrations import newer
+from artifact.host.migrations.newer import Gap
+from artifact.host.processes import activate, check, programs
+from artifact.host.processes.activate import Switch
+from artifact.host.records import freeze, history, problem, releases
+from artifact.host.records import settings as site_settings
+from artifact.host.records.history import Record
+from artifact.host.records.releases import Release
+from artifact.host.records.settings import Settings
 from artifact.journal import Journal
 from artifact.manifest import Install, Manifest
 from artifact.site import Site
@@ -44,7 +34,7 @@ class Wishes:
     probation: float = 10.0
     """Seconds to watch the old release before the new one counts as left."""
     despite_freeze: bool = False
-    migrations: newer_migrations.Choice = "judge"
+    migrations: newer.Choice = "judge"
     """What to do where the databases have migrations that the target does not know."""
 
 
@@ -91,7 +81,7 @@ def plan(site: Site, wishes: Wishes) -> Outcome:
     if facts.version == facts.live:
         return Outcome(facts, ())
     _preflight(facts, steps.nobody)
-    newer_migrations.check(facts.gap, facts.version, wishes.migrations)
+    newer.check(facts.gap, facts.version, wishes.migrations)
     switch = _switch(facts, steps.nobody)
     return Outcome(facts, tuple(_planned(facts, wishes, switch, steps.nobody, None)))
 
@@ -135,7 +125,7 @@ def observe(site: Site, wanted: str, tell: steps.Listener = steps.nobody) -> Fac
         leaving=_manifest(site, live),
         target=target,
         record=record,
-        gap=Gap() if live == record.version else newer_migrations.find(site, live, target, tell),
+        gap=Gap() if live == record.version else newer.find(site, live, target, tell),
     )
 
 
@@ -259,8 +249,8 @@ def _planned(
 
     was = f" (was {facts.live})" if facts.live else ""
     yield Step("check", f"try {manifest.reference} on a private socket", try_it)
-    run = newer_migrations.Run(record, lock) if record is not None else None
-    yield from newer_migrations.steps_of(facts.gap, site, version, wishes.migrations, tell, run)
+    run = newer.Run(record, lock) if record is not None else None
+    yield from newer.steps_of(facts.gap, site, version, wishes.migrations, tell, run)
     yield Step(
         "switch",
         f"switch {site.current} back to {version}{was}",

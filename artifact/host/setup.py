@@ -16,15 +16,15 @@ from msgspec import structs
 
 from artifact import files, steps
 from artifact.errors import Refused, UsageError
-from artifact.host import find, problem, releases
-from artifact.host import settings as site_settings
-from artifact.host.generated import marked
 from artifact.host.observe import site_of
 from artifact.host.preflight import check_platform
 from artifact.host.preparing import accounts, directories, placing, programs, proxy
 from artifact.host.preparing.lines import Aim, Found, Line, Wishes
-from artifact.host.problem import Problem
-from artifact.host.settings import Settings, SupervisorSection
+from artifact.host.records import find, problem, releases
+from artifact.host.records import settings as site_settings
+from artifact.host.records.generated import marked
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings, SupervisorSection
 from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
@@ -199,7 +199,7 @@ def _settings_body(aim: Aim) -> str:
 
 
 def _shared_files(aim: Aim) -> Iterator[Found]:
-    from artifact.host.links import missing_files
+    from artifact.host.trees.links import missing_files
 
     for path in missing_files(aim.site, aim.install.shared):
         yield steps.Warned(

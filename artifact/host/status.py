@@ -12,11 +12,12 @@ import msgspec
 
 from artifact import journal
 from artifact.errors import Refused
-from artifact.host import freeze, health, releases, servers, settings, state
-from artifact.host.freeze import Freeze
-from artifact.host.health import Answer
-from artifact.host.releases import Release
-from artifact.host.settings import Settings
+from artifact.host.processes import health, servers
+from artifact.host.processes.health import Answer
+from artifact.host.records import freeze, releases, settings, state
+from artifact.host.records.freeze import Freeze
+from artifact.host.records.releases import Release
+from artifact.host.records.settings import Settings
 from artifact.site import Site
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _what(run: journal.Run) -> str:
 
 def _release(site: Site, live: str, problems: list[str]) -> Release | None:
     if not live:
-        from artifact.host import history  # 2 ms that a site in order need not wait for
+        from artifact.host.records import history  # 2 ms that a site in order need not wait for
 
         problems.append(history.nothing_live(site).text)
         return None

@@ -13,7 +13,7 @@ import psutil
 
 from artifact import steps
 from artifact.config import StoreSection
-from artifact.host import incoming, unpack
+from artifact.host.trees import incoming, unpack
 from artifact.site import Site
 from artifact.transfer import references
 from benchmarks import storing, transfer

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.archive import reader
-from artifact.host import servers
+from artifact.host.processes import servers
 from artifact.manifest import Manifest
 from artifact.services import supervisor
 from artifact.site import Site

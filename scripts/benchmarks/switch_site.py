@@ -17,7 +17,8 @@ from pathlib import Path
 
 from artifact import process
 from artifact.archive import reader
-from artifact.host import health, releases, servers, state
+from artifact.host.processes import health, servers
+from artifact.host.records import releases, state
 from artifact.manifest import Health
 from artifact.services import supervisor
 from artifact.site import Site

@@ -104,11 +104,10 @@ def opened(
 def _equipped(shop: Workshop) -> Workshop:
     """Install the tool: what a checkout's environment has besides would slow every start."""
     home = shop.path("tool")
-    for argv in (
-        [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--python", shop.python, home],
-        [home / "bin" / "pip", "install", "--quiet", _PROJECT],
-    ):
-        subprocess.run(argv, check=True, cwd=shop.work)
+    make = [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--python", str(shop.python)]
+    subprocess.run([*make, str(home)], check=True, cwd=shop.work)
+    pip = [str(home / "bin" / "pip"), "install", "--quiet", str(_PROJECT)]
+    subprocess.run(pip, check=True, cwd=shop.work)
     return shop
 
 

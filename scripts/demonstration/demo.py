@@ -26,7 +26,7 @@ from place import BIN, Place, Supervisord, Wrong
 from stopping import Stopped
 
 from artifact.archive import reader
-from artifact.host import servers
+from artifact.host.processes import servers
 from artifact.services import supervisor
 from artifact.site import Site
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifact import journal
-from artifact.host import history, releases
+from artifact.host.records import history, releases
 from artifact.manifest import Install
 from tests.host.machine import Machine
 from tortures import place as places

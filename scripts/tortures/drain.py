@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 
 from artifact import steps
-from artifact.host import history, install, releases, retention
+from artifact.host import install, retention
+from artifact.host.records import history, releases
 from artifact.manifest import Install, Process
 from tests.host.machine import Machine
 from tortures import place as places

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import files, steps
-from artifact.host import releases, retention, rollback, state, status
+from artifact.host import retention, rollback, status
+from artifact.host.records import releases, state
 from tortures import place as places
 from tortures import tracing
 from tortures.place import NEW, OLD, OLDEST, Broken, Place

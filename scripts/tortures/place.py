@@ -17,7 +17,9 @@ from pathlib import Path
 from artifact import files, journal, manifest, steps
 from artifact.archive import writer
 from artifact.errors import ArtifactError
-from artifact.host import history, install, recover, releases, tree, unpack
+from artifact.host import install, recover
+from artifact.host.records import history, releases
+from artifact.host.trees import tree, unpack
 from artifact.manifest import Install
 from artifact.site import Site
 from tests.host.machine import Environment, Machine, entries_of

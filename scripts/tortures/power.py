@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import files
-from artifact.host import releases
+from artifact.host.records import releases
 from tortures import kill, tracing
 from tortures import place as places
 from tortures.kill import SCENARIOS, Job, Result, Scenario

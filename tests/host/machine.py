@@ -25,7 +25,7 @@ from artifact import manifest
 from artifact.archive import writer
 from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed
-from artifact.host import servers
+from artifact.host.processes import servers
 from artifact.manifest import Health, Install, Manifest, Process
 from artifact.services import supervisor
 from artifact.site import Site

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, journal, manifest
-from artifact.host import releases
+from artifact.host.records import releases
 from artifact.manifest import Install, Manifest
 from artifact.site import Site
 from tests.host.machine import ARTIFACT

@@ -15,7 +15,9 @@ import pytest
 from artifact import steps
 from artifact.archive import signature
 from artifact.errors import Refused
-from artifact.host import applications, releases, retention
+from artifact.host import retention
+from artifact.host.processes import applications
+from artifact.host.records import releases
 from artifact.manifest import Install, Process
 from tests.archive.test_signature import allow, make_key
 from tests.host import prepared

@@ -15,10 +15,12 @@ import msgspec
 import pytest
 
 from artifact import files, journal, manifest
-from artifact.host import doctor, freeze, preflight, programs, releases
+from artifact.host import doctor, preflight
 from artifact.host.doctor import Report
-from artifact.host.problem import Problem
-from artifact.host.settings import Settings, SupervisorSection
+from artifact.host.processes import programs
+from artifact.host.records import freeze, releases
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings, SupervisorSection
 from artifact.manifest import Install, Manifest, Process
 from artifact.services import supervisor
 from artifact.site import Site

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from artifact import files
-from artifact.host import servers
+from artifact.host.processes import servers
 from artifact.manifest import Environment, Process
 from tests.host.machine import UVICORN, await_
 from tests.test_manifest import example

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from artifact.host import foreseen
-from artifact.host.foreseen import Fresh
+from artifact.host.migrations import foreseen
+from artifact.host.migrations.foreseen import Fresh
 from artifact.manifest import Install
 from tests.host.machine import Machine
 from tests.host.shop import sources

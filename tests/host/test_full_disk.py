@@ -8,7 +8,7 @@ import os
 import signal
 from pathlib import Path
 
-from artifact.host import releases
+from artifact.host.records import releases
 from artifact.manifest import Install
 from tests.host.machine import Machine, await_, load
 from tests.host.prepared import small_disk

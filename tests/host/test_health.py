@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact.host import health
+from artifact.host.processes import health
 from artifact.manifest import Health
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 import artifact
-from artifact.host import servers, state
-from artifact.host.state import State
+from artifact.host.processes import servers
+from artifact.host.records import state
+from artifact.host.records.state import State
 from artifact.manifest import Install, Process
 from tests.host.machine import ARTIFACT, Machine, await_
 

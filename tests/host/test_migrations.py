@@ -15,7 +15,9 @@ import pytest
 
 from artifact import journal, steps
 from artifact.errors import Refused
-from artifact.host import applying, migrate, migrations, releases
+from artifact.host import migrate
+from artifact.host.migrations import applying, survey
+from artifact.host.records import releases
 from tests.host import interrupted
 from tests.host.machine import await_
 from tests.host.shop import INITIAL, Shop
@@ -329,8 +331,8 @@ def test_a_release_is_asked_what_another_does_not_know(shop: Shop) -> None:
     allowed = ("--allow-unsafe", "shop.0003", "--allow-unsafe", "shop.0004")
     assert shop.run("migrate").returncode == 0
     assert shop.run("migrate", "--release", "2", *allowed).returncode == 0
-    target = migrations.pending(shop.site, "1").known
-    (database,) = migrations.unknown_to(target, shop.site, "2").databases
+    target = survey.pending(shop.site, "1").known
+    (database,) = survey.unknown_to(target, shop.site, "2").databases
     found = [(one.name, one.risk, one.reversible) for one in database.difference]
     assert found == [
         ("shop.0004_code", "unknown", False),
@@ -357,7 +359,7 @@ def test_exactly_the_difference_is_taken_back_when_all_of_it_can_be(shop: Shop) 
     )
     site, wishes = shop.site, applying.Wishes()
     newer = releases.read(site, "2")
-    target = migrations.pending(site, "1").known
+    target = survey.pending(site, "1").known
     outcome = applying.reverse(site, newer, target, wishes, steps.nobody, record)
     assert outcome.names == ("shop.0003_size", "shop.0002_note")
     assert shop.outcome() == "current"

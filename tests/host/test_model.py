@@ -29,7 +29,8 @@ from hypothesis.stateful import (
 
 from artifact import files, journal, steps
 from artifact.errors import Refused
-from artifact.host import freeze, history, install, recover, releases, retention, rollback, state
+from artifact.host import install, recover, retention, rollback
+from artifact.host.records import freeze, history, releases, state
 from artifact.manifest import Install
 from tests.host.machine import Machine
 from tests.host.site_model import KEEP, Model

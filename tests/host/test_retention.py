@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from artifact import journal
-from artifact.host import history, retention, state
+from artifact.host import retention
+from artifact.host.records import history, state
 from artifact.manifest import Install
 from tests.host import interrupted
 from tests.host.machine import Machine, await_

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifact import files, journal
-from artifact.host import history
+from artifact.host.records import history
 from artifact.manifest import Install, Python
 from tests.host import interrupted
 from tests.host.machine import Machine, await_, load

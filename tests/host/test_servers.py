@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from artifact.errors import ConfigurationError
-from artifact.host import servers
+from artifact.host.processes import servers
 from artifact.manifest import Environment, Manifest, Process
 from tests.test_manifest import example
 

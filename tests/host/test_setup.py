@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from artifact.host import settings
+from artifact.host.records import settings
 from artifact.manifest import Install, Process
 from artifact.services import supervisor, supervisor_files
 from tests.host import prepared

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from artifact.errors import ConfigurationError, UsageError
-from artifact.host import settings
-from artifact.host.find import find
+from artifact.host.records import settings
+from artifact.host.records.find import find
 from artifact.manifest import Install
 from artifact.site import Site
 

@@ -17,7 +17,7 @@ import pytest
 
 from artifact import manifest, steps
 from artifact.errors import ArtifactRejected
-from artifact.host import static
+from artifact.host.trees import static
 from artifact.site import Site
 from tests.host import prepared
 from tests.host.machine import ARTIFACT, Machine, await_, free_port

@@ -6,7 +6,7 @@ import json
 import shutil
 
 from artifact import files, journal
-from artifact.host import state
+from artifact.host.records import state
 from artifact.manifest import Install
 from artifact.services import supervisor
 from tests.host.machine import Machine, await_

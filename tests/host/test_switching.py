@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from artifact import process
-from artifact.host import releases, state
+from artifact.host.records import releases, state
 from artifact.manifest import Environment, Process
 from benchmarks import switch_load
 from benchmarks.switch_application import APPLICATION, NGINX

@@ -14,7 +14,8 @@ import pytest
 
 from artifact import journal, steps
 from artifact.errors import Refused
-from artifact.host import history, releases, retention, rollback, status
+from artifact.host import retention, rollback, status
+from artifact.host.records import history, releases
 from tests.host import interrupted
 from tortures import place as places
 from tortures.place import NEW, OLD, OLDEST, Place

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact.host import servers
+from artifact.host.processes import servers
 from artifact.manifest import Process
 from tests.host.machine import NAME, Environment, Machine, await_, make_environment
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from artifact import manifest, steps
 from artifact.archive import writer
 from artifact.archive.reader import Artifact
-from artifact.host import incoming, unpack
+from artifact.host.trees import incoming, unpack
 from artifact.site import Site
 from artifact.stores import addresses
 from artifact.stores.contract import Ranged, Store

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact.host import unpack, verified
+from artifact.host.trees import unpack, verified
 from tests.transfer.shelf import Shelf, Watched, application, packages
 
 KEY = "a" * 32

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from artifact import process
 from artifact.errors import Refused
 from artifact.host.preparing.lines import Aim, Found, Line
-from artifact.host.problem import Problem
+from artifact.host.records.problem import Problem
 from artifact.steps import Step
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from artifact.host.links import shared_paths
 from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found
+from artifact.host.trees.links import shared_paths
 from artifact.steps import Warned
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artifact.host import servers
-from artifact.host.problem import Problem
-from artifact.host.settings import Settings
+from artifact.host.processes import servers
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings
 from artifact.manifest import Install, Manifest
 from artifact.services.nginx import DIRECTORY as NGINX
 from artifact.services.nginx import Certificate

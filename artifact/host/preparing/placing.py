@@ -10,10 +10,10 @@ from pathlib import Path
 
 from artifact import files
 from artifact.errors import Refused
-from artifact.host import generated
-from artifact.host.generated import Whose
 from artifact.host.preparing.lines import Line
-from artifact.host.problem import Problem
+from artifact.host.records import generated
+from artifact.host.records.generated import Whose
+from artifact.host.records.problem import Problem
 from artifact.steps import Step
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from artifact import steps
 from artifact.errors import Refused
-from artifact.host import programs, servers
-from artifact.host.generated import Whose, marked
 from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found, Line
-from artifact.host.problem import Problem
+from artifact.host.processes import programs, servers
+from artifact.host.records.generated import Whose, marked
+from artifact.host.records.problem import Problem
 from artifact.services import supervisor, supervisor_files
 from artifact.services.supervisor_files import Layout
 from artifact.steps import Step, Warned

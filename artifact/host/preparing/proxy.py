@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from artifact import files, steps
 from artifact.errors import ArtifactError
-from artifact.host.generated import marked
 from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found, Line
-from artifact.host.problem import Problem
+from artifact.host.records.generated import marked
+from artifact.host.records.problem import Problem
 from artifact.services import nginx
 from artifact.services.nginx import Certificate, Place
 from artifact.steps import Step, Warned

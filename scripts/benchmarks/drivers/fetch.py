@@ -15,7 +15,8 @@ from pathlib import Path
 def main(reference: str, root: Path) -> None:
     """Unpack what the site has not, and verify it."""
     from artifact import steps
-    from artifact.host import incoming, store, unpack
+    from artifact.host.records import store
+    from artifact.host.trees import incoming, unpack
     from artifact.site import Site
     from artifact.transfer import arrival, references
 

@@ -13,12 +13,13 @@ import msgspec
 
 from artifact import files, process, steps
 from artifact.errors import Refused
-from artifact.host import launch, releases, servers
-from artifact.host.releases import Release
+from artifact.host.processes import launch, servers
+from artifact.host.records import releases
+from artifact.host.records.releases import Release
 from artifact.manifest import Manifest
 from artifact.site import Site
 
-_PROBE = Path(__file__).parent / "probes" / "checks.py"
+_PROBE = Path(__file__).parents[1] / "probes" / "checks.py"
 _SECONDS = 300.0
 ANSWER_SECONDS = 30.0
 """How long a worker may take to answer that it is there; one that is at work does not answer."""

@@ -9,9 +9,9 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from artifact.host import orphans, servers
-from artifact.host.problem import Problem
-from artifact.host.settings import Settings
+from artifact.host.processes import orphans, servers
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings
 from artifact.manifest import Install, Manifest, Process
 from artifact.services import supervisor, supervisor_files
 from artifact.services.supervisor import Manner, Member

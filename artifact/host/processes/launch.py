@@ -18,8 +18,9 @@ from pathlib import Path
 
 from artifact import process, variables
 from artifact.errors import ConfigurationError, Refused, UsageError
-from artifact.host import health, releases, servers, settings, state
-from artifact.host.releases import Release
+from artifact.host.processes import health, servers
+from artifact.host.records import releases, settings, state
+from artifact.host.records.releases import Release
 from artifact.manifest import Process
 from artifact.site import Site
 

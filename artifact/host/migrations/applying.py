@@ -22,9 +22,10 @@ from artifact.errors import (
     Refused,
     UsageError,
 )
-from artifact.host import migration_commands, migrations, releases
-from artifact.host.migrations import Database, Migration, Pending, Skipped
-from artifact.host.releases import Release
+from artifact.host.migrations import commands, survey
+from artifact.host.migrations.survey import Database, Migration, Pending, Skipped
+from artifact.host.records import releases
+from artifact.host.records.releases import Release
 from artifact.journal import Journal, Line
 from artifact.site import Site
 
@@ -155,14 +156,14 @@ def _asked(
     tell: steps.Listener,
     record: Journal,
 ) -> Outcome:
-    what = migrations.kind(found)
+    what = survey.kind(found)
     if not what:
         return Outcome()
     if what == "commands":
         return _commanded(site, found, tell, record)
     talk = _Talk(tell, record, found.manifest.version)
     try:
-        answer = migrations.ask(
+        answer = survey.ask(
             found,
             site,
             {**request, "wait": wishes.wait, "lock_timeout": wishes.lock_timeout},
@@ -180,13 +181,13 @@ def _asked(
 
 def _commanded(site: Site, found: Release, tell: steps.Listener, record: Journal) -> Outcome:
     """Run the application's own command, which runs all: whoever configured it has judged."""
-    pending = migration_commands.pending(site, found, tell)
+    pending = commands.pending(site, found, tell)
     if not pending:
         return Outcome()
     for name in pending:
         record.add("applied", step=APPLYING, text=f"default: {name}")
     try:
-        migration_commands.run(site, found, tell)
+        commands.run(site, found, tell)
     except process.ChildFailed as error:
         text = f"running the migrations of {found.manifest.reference} failed: {error.reason}"
         hint = "`artifact migrations` shows what is still pending"

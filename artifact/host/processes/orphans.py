@@ -7,7 +7,7 @@ ends: "Could not create FastCGI socket … Address already in use". Debian's uni
 
 from __future__ import annotations
 
-from artifact.host import state
+from artifact.host.records import state
 from artifact.site import Site
 
 _SECONDS = 1.0

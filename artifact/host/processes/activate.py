@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from artifact import files, steps
 from artifact.errors import ReleaseFailed
-from artifact.host import health, releases, servers, state, workers
-from artifact.host.health import Answer
+from artifact.host.processes import health, servers, workers
+from artifact.host.processes.health import Answer
+from artifact.host.records import releases, state
 from artifact.manifest import Manifest, Process
 from artifact.services import supervisor
 from artifact.services.supervisor import Member

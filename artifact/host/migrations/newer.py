@@ -9,9 +9,10 @@ from typing import Literal
 
 from artifact import journal, process, steps
 from artifact.errors import Refused
-from artifact.host import applying, history, migrations, releases
-from artifact.host.migrations import Migration, Pending
-from artifact.host.releases import Release
+from artifact.host.migrations import applying, survey
+from artifact.host.migrations.survey import Migration, Pending
+from artifact.host.records import history, releases
+from artifact.host.records.releases import Release
 from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
@@ -64,10 +65,10 @@ class Gap:
 def find(site: Site, live: str, target: Release, tell: steps.Listener) -> Gap:
     """Ask the databases what they have that a release does not know; changes nothing."""
     version = target.manifest.version
-    if migrations.kind(target) in {"", "commands"}:
+    if survey.kind(target) in {"", "commands"}:
         return Gap()  # nobody can compare what only commands tell
     try:
-        seen = migrations.pending(site, version, tell)
+        seen = survey.pending(site, version, tell)
     except Refused as error:
         return Gap(trouble=error.message)
     if seen.troubles:
@@ -104,7 +105,7 @@ def _judged(
 ) -> Gap | None:
     """Have a release judge; None where it cannot."""
     try:
-        seen = migrations.unknown_to(target.known, site, version, tell)
+        seen = survey.unknown_to(target.known, site, version, tell)
     except Refused as error:
         tell(steps.Output(error.message))
         return None

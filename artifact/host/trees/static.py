@@ -16,7 +16,7 @@ from pathlib import Path
 
 from artifact import files, steps
 from artifact.errors import Refused
-from artifact.host import history, releases
+from artifact.host.records import history, releases
 from artifact.manifest import Manifest
 from artifact.services.nginx import HASHED
 from artifact.site import Site

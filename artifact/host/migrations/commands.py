@@ -13,12 +13,12 @@ import msgspec
 
 from artifact import process, steps
 from artifact.errors import Refused
-from artifact.host import launch
-from artifact.host.releases import Release
+from artifact.host.processes import launch
+from artifact.host.records.releases import Release
 from artifact.site import Site
 
 _LIST_SECONDS = 120.0
-_BECOMING = Path(__file__).parent / "probes" / "becoming.py"
+_BECOMING = Path(__file__).parents[1] / "probes" / "becoming.py"
 
 
 def pending(site: Site, found: Release, tell: steps.Listener) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from artifact import steps
 from artifact.errors import MigrationFailed, MigrationHalfDone, Refused
-from artifact.host import applying, migrations
+from artifact.host.migrations import applying, survey
 from artifact.journal import Run
 from artifact.site import Site
 
@@ -28,7 +28,7 @@ def look(site: Site, run: Run, tell: steps.Listener) -> Left:
         return Left()
     version = run.began.version
     try:
-        seen = migrations.pending(site, version, tell)
+        seen = survey.pending(site, version, tell)
     except Refused as error:
         return Left(f"it had begun {_names(began)}: {error.message}", MigrationHalfDone.code)
     if seen.troubles:

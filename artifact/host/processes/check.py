@@ -10,7 +10,7 @@ from pathlib import Path
 
 from artifact import files, process, steps
 from artifact.errors import Refused
-from artifact.host import applications, health, launch, servers
+from artifact.host.processes import applications, health, launch, servers
 from artifact.manifest import Manifest
 from artifact.site import Site
 

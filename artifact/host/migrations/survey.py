@@ -16,15 +16,17 @@ import msgspec
 
 from artifact import process, steps
 from artifact.errors import Refused
-from artifact.host import launch, migration_commands, releases
-from artifact.host.releases import Release
+from artifact.host.migrations import commands
+from artifact.host.processes import launch
+from artifact.host.records import releases
+from artifact.host.records.releases import Release
 from artifact.site import Site
 
 Risk = Literal["safe", "unsafe", "unknown"]
 Outcome = Literal["current", "pending", "ahead", "conflict", "unreachable"]
 Kind = Literal["django", "alembic", "commands", ""]
 
-_PROBES = Path(__file__).parent / "probes"
+_PROBES = Path(__file__).parents[1] / "probes"
 _PROBE = {"django": _PROBES / "migrations.py", "alembic": _PROBES / "revisions.py"}
 _LOOK_SECONDS = 120.0
 
@@ -239,7 +241,7 @@ def _look(
 
 
 def _commanded(found: Release, site: Site, tell: steps.Listener) -> Database:
-    names = migration_commands.pending(site, found, tell)
+    names = commands.pending(site, found, tell)
     why = "nobody but its author knows what it changes"
     return Database(
         alias="default",

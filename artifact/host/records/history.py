@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from artifact import journal
-from artifact.host.problem import Problem
+from artifact.host.records.problem import Problem
 from artifact.journal import Line
 from artifact.site import Site
 

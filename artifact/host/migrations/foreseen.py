@@ -15,7 +15,7 @@ from artifact.archive import checking, reader
 from artifact.archive.checking import Pieces
 from artifact.archive.reader import Artifact
 from artifact.archive.toc import Record
-from artifact.host import unpack
+from artifact.host.trees import unpack
 from artifact.manifest import Manifest
 
 SAFE, UNSAFE, UNKNOWN = "safe", "unsafe", "unknown"

@@ -12,8 +12,9 @@ from artifact import files, steps
 from artifact.archive import reader, toc
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
-from artifact.host import incoming, launch, links, tree, verified
-from artifact.host.verified import ENVIRONMENT as ENVIRONMENT
+from artifact.host.processes import launch
+from artifact.host.trees import incoming, links, tree, verified
+from artifact.host.trees.verified import ENVIRONMENT as ENVIRONMENT
 from artifact.site import Site
 from artifact.transfer import earlier
 

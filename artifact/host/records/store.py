@@ -10,7 +10,7 @@ import msgspec
 from artifact import overrides, schema, variables
 from artifact.config import StoreSection
 from artifact.errors import ConfigurationError
-from artifact.host import find, settings
+from artifact.host.records import find, settings
 from artifact.site import Site
 
 

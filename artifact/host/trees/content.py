@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from artifact.archive import toc
 from artifact.archive.toc import Toc
 from artifact.errors import ArtifactRejected
-from artifact.host import links, tree
-from artifact.host.problem import Problem
-from artifact.host.releases import Release
-from artifact.host.verified import ENVIRONMENT
+from artifact.host.records.problem import Problem
+from artifact.host.records.releases import Release
+from artifact.host.trees import links, tree
+from artifact.host.trees.verified import ENVIRONMENT
 
 _OURS = (".artifact", "virtualenv")
 ANEW = "`artifact rollback`, then install it again: what is not live is unpacked anew"

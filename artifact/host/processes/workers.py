@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from artifact import steps
 from artifact.errors import ReleaseFailed
-from artifact.host import applications, servers, state
+from artifact.host.processes import applications, servers
+from artifact.host.records import state
 from artifact.manifest import Process
 from artifact.services import supervisor
 from artifact.services.supervisor import Member

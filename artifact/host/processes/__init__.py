@@ -1,0 +1,1 @@
+"""The processes of a site: started, asked, changed without losing a request."""

@@ -1,0 +1,1 @@
+"""Directories of a site: unpacked, compared, linked, shared."""
