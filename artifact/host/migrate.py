@@ -88,7 +88,9 @@ def policy(
     count = len(seen.migrations)
     if seen.troubles and not count:
         return "not known"
-    return f"{count} pending" if count else "nothing pending"
+    if not count:
+        return "nothing pending"
+    return f"{count} pending; `artifact migrate {site.root}` runs what is safe"
 
 
 def step(

@@ -373,7 +373,8 @@ def test_exactly_the_difference_is_taken_back_when_all_of_it_can_be(shop: Shop) 
 def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
     shop.release("1", FIRST)
     said: list[steps.Event] = []
-    assert migrate.policy(shop.site, "1", "list", said.append) == "1 pending"
+    listed = migrate.policy(shop.site, "1", "list", said.append)
+    assert listed == f"1 pending; `artifact migrate {shop.site.root}` runs what is safe"
     assert any("pending, safe: shop.0001_initial" in str(event) for event in said)
     with pytest.raises(Refused, match=r"shop\.0001_initial is pending"):
         migrate.policy(shop.site, "1", "stop", steps.nobody)
