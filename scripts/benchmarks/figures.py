@@ -153,7 +153,7 @@ def table(figures: Sequence[Figure]) -> list[str]:
 def markdown_table(figures: Sequence[Figure]) -> list[str]:
     """Return the same table for a page of the documentation."""
     rows = [HEADER, tuple("---" for _ in HEADER), *(one.cells for one in figures)]
-    return [f"| {' | '.join(row)} |" for row in rows]
+    return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows]
 
 
 def _series(series: Series | None) -> dict[str, Any] | None:
