@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _MOST_THREADS = 8
 """Each holds a few pieces of 4 MiB, and more than eight outrun what the main thread can take."""
@@ -32,23 +35,32 @@ def in_order(
         threads: as many as this process may use processors when left out.
     """
     count = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
-    pool = ThreadPoolExecutor(count, thread_name_prefix="artifact")
+    pools: list[ThreadPoolExecutor] = []
     try:
-        yield _outcomes(pool, work, jobs, 2 * count)
+        yield _outcomes(pools, work, iter(jobs), count)
     finally:
-        pool.shutdown(cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
 
 
 def _outcomes(
-    pool: ThreadPoolExecutor,
+    pools: list[ThreadPoolExecutor],
     work: Callable[[_Job], _Outcome],
-    jobs: Iterable[_Job],
-    most: int,
+    jobs: Iterator[_Job],
+    threads: int,
 ) -> Iterator[_Outcome]:
+    first = list(islice(jobs, 2))
+    if len(first) < 2:  # as of a code-only install: one is done sooner than threads are imported
+        yield from map(work, first)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="artifact")
+    pools.append(pool)
     waiting: deque[Future[_Outcome]] = deque()
-    for job in jobs:
+    for job in chain(first, jobs):
         waiting.append(pool.submit(work, job))
-        if len(waiting) > most:
+        if len(waiting) > 2 * threads:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -13,7 +13,7 @@ from artifact.archive.reader import Artifact
 from artifact.config import StoreSection
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Manifest
-from artifact.stores import addresses, channels
+from artifact.stores import addresses
 from artifact.stores.contract import Store
 from artifact.transfer import arrival
 
@@ -85,6 +85,8 @@ def _named(text: str, section: Callable[[str], StoreSection]) -> InStore | None:
 
 
 def _promoted(name: str, channel: str, section: Callable[[str], StoreSection]) -> InStore:
+    from artifact.stores import channels  # 4 ms that a name or a URL need not wait for
+
     chosen = section(name)
     store = stores.open_store(chosen.url, chosen)
     found = channels.read(store, name, channel)
