@@ -61,7 +61,7 @@ def extract(
     try:
         os.mkdir(destination, 0o700)
     except OSError as error:
-        raise _refused(artifact, destination, error) from error
+        raise refused(artifact, destination, error) from error
     try:
         with naming(artifact.name):
             plan = _plan(tocs, strip, reused or {}, time, read_only=read_only)
@@ -78,11 +78,12 @@ def extract(
         with contextlib.suppress(OSError):
             files.remove_tree(destination)
         if isinstance(error, OSError):
-            raise _refused(artifact, destination, error) from error
+            raise refused(artifact, destination, error) from error
         raise
 
 
-def _refused(artifact: Artifact, destination: Path, error: OSError) -> Refused:
+def refused(artifact: Artifact, destination: Path, error: OSError) -> Refused:
+    """Return what to raise where the disk says no to an unpacked file."""
     return Refused(
         f"{artifact.name} cannot be unpacked to {destination}: {error.strerror}",
         hint=f"`df -h {destination.parent}` and `df -i {destination.parent}` show what is free",

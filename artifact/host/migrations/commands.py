@@ -5,7 +5,6 @@ Nobody can judge them, and nothing but the site's lock keeps two runs apart.
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -58,9 +57,7 @@ def _run(
     """Run a command as the site's user, where and as the release's processes run."""
     user = launch.user_of(site)
     environment = launch.environment_variables(site, found, user)
-    whole: dict[str, object] = {"argv": shlex.split(command), "user": None}
-    if user.pw_uid != os.geteuid():
-        whole["user"] = {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+    whole = {"argv": shlex.split(command), "user": launch.to_become(user)}
     return process.run(
         [str(found.environment / "bin" / "python"), "-I", str(_BECOMING)],
         cwd=found.directory,

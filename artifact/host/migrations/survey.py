@@ -7,7 +7,6 @@ itself, or it cannot be reached.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -191,9 +190,7 @@ def ask(
     if found.manifest.django:
         # The site's env file has the last word, as it has for the processes.
         environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
-    whole = {**request, "user": None}
-    if user.pw_uid != os.geteuid():
-        whole["user"] = {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+    whole = {**request, "user": launch.to_become(user)}
     ran = process.run(
         [str(found.environment / "bin" / "python"), str(_PROBE[kind(found)])],
         cwd=found.directory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,9 +100,7 @@ def _variables(found: Release, site: Site) -> tuple[dict[str, str], dict[str, An
     if found.manifest.django:
         # The site's env file has the last word, as it has for the processes.
         environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
-    if user.pw_uid == os.geteuid():
-        return environment, None
-    return environment, {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+    return environment, launch.to_become(user)
 
 
 def _request(site: Site, manifest: Manifest) -> dict[str, Any]:

@@ -112,6 +112,13 @@ def user_of(site: Site) -> pwd.struct_passwd:
         ) from None
 
 
+def to_become(user: pwd.struct_passwd) -> dict[str, str | int] | None:
+    """Return what a probe needs to become that user; None where we are it already."""
+    if user.pw_uid == os.geteuid():
+        return None
+    return {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
+
+
 def _serve(
     site: Site,
     name: str,

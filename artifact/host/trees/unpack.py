@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from artifact import files, steps
-from artifact.archive import reader, toc
+from artifact.archive import reader, toc, unpacking
 from artifact.archive.reader import Artifact
 from artifact.errors import Refused
 from artifact.host.processes import launch
@@ -110,10 +110,7 @@ def unpack_release(
     try:
         _complete(artifact, site, staged, shared, tell)
     except OSError as error:
-        raise Refused(
-            f"{artifact.name} cannot be unpacked to {staged}: {error.strerror}",
-            hint=f"`df -h {staged.parent}` and `df -i {staged.parent}` show what is free",
-        ) from error
+        raise unpacking.refused(artifact, staged, error) from error
     final = site.release(artifact.manifest.version)
     # What is there is not what it should be, and not live: preflight made sure.
     remove(site, final)
