@@ -148,22 +148,28 @@ def _fill(
     for path in plan.directories:
         parent, name = directories.above(path)
         os.mkdir(name, 0o700, dir_fd=parent)
-    jobs = [
-        plan.groups[first : first + _GROUPS_A_JOB]
-        for first in range(0, len(plan.groups), _GROUPS_A_JOB)
-    ]
-    needed = [group for group, _ in plan.groups if is_needed(group, plan.reused)]
-    members = [member for group in needed for member in group.members]
+    read = [one for one in plan.groups if is_needed(one[0], plan.reused)]
+    linked = [one for one in plan.groups if not is_needed(one[0], plan.reused)]
+    members = [member for group, _ in read for member in group.members]
+    jobs = [read[first : first + _GROUPS_A_JOB] for first in range(0, len(read), _GROUPS_A_JOB)]
     done = 0
 
     def unpack(job: Sequence[tuple[Group, int]]) -> int:
         with _directories(destination) as own:
             return sum(_unpack(artifact, plan, group, mtime, own) for group, mtime in job)
 
-    with parallel.in_order(unpack, jobs, threads) as unpacked, artifact.expecting(members):
-        for size in unpacked:
-            done += size
-            tell(steps.Progress("unpacking", done, plan.raw))
+    def finished(size: int) -> None:
+        nonlocal done
+        done += size
+        tell(steps.Progress("unpacking", done, plan.raw))
+
+    with artifact.expecting(members):
+        # Here, while the rest is fetched: a link costs less than to hand the interpreter's lock on.
+        for group, mtime in linked:
+            finished(_unpack(artifact, plan, group, mtime, directories))
+        with parallel.in_order(unpack, jobs, threads) as unpacked:
+            for size in unpacked:
+                finished(size)
     # Links come last: nothing was written through one.
     for record in plan.links:
         parent, name = directories.above(record.path[plan.strip :])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +73,12 @@ class Builder:
 def pack(shop: Workshop, tree: Path, output: Path) -> float:
     """Return the seconds of packing a tree without a cache."""
     output.unlink(missing_ok=True)
-    argv = [sys.executable, _DRIVERS / "pack.py", tree, output]
+    argv = [shop.installed, _DRIVERS / "pack.py", tree, output]
     return measuring.seconds(argv, cwd=shop.work, env=shop.variables(shop.path("cache", "none")))
 
 
 def unpack(shop: Workshop, artifact: Path, into: Path) -> float:
     """Return the seconds of unpacking an artifact with every byte verified."""
     remove(into)
-    argv = [sys.executable, _DRIVERS / "unpack.py", artifact, into]
+    argv = [shop.installed, _DRIVERS / "unpack.py", artifact, into]
     return measuring.seconds(argv, cwd=shop.work, env=shop.variables(shop.path("cache", "none")))

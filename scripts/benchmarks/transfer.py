@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -91,7 +90,7 @@ def _env(shop: Workshop, **more: str) -> dict[str, str]:
 
 def _fetch(shop: Workshop, reference: str, site: Path, **env: str) -> tuple[float, dict[str, int]]:
     """Bring a release into a site in a process of its own; return seconds and what it counted."""
-    argv = [sys.executable, _DRIVER, reference, site]
+    argv = [shop.installed, _DRIVER, reference, site]
     began = time.perf_counter()
     said = measuring.run(argv, cwd=shop.work, env=_env(shop, **env))
     seconds = time.perf_counter() - began

@@ -48,6 +48,11 @@ class Workshop:
         """The command under test, installed as its users do."""
         return self.work / "tool" / "bin" / "artifact"
 
+    @property
+    def installed(self) -> Path:
+        """The interpreter the command under test runs in."""
+        return self.artifact.with_name("python")
+
     def path(self, *parts: str) -> Path:
         """Return a path of the work directory whose parent exists."""
         found = self.work.joinpath(*parts)
