@@ -12,9 +12,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from artifact import steps, variables
 from artifact.errors import Locked, Refused
@@ -206,8 +207,7 @@ def close_directories(root: Path) -> None:
         os.chmod(parent, stat.S_IMODE(os.lstat(parent).st_mode) & ~0o222)
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True):
     """Who holds a lock."""
 
     pid: int

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -31,13 +30,12 @@ _BOOLEANS = {
 _MISTYPED = 0.85
 
 
-@dataclass(slots=True)
-class Overridden:
+class Overridden(msgspec.Struct):
     """A document with the variables' values laid over it, and which key came from which."""
 
     document: dict[str, Any]
-    origins: dict[schema.Key, str] = field(default_factory=dict)
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    origins: dict[schema.Key, str] = msgspec.field(default_factory=dict)
+    problems: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """(variable, what is wrong with its name)."""
 
 

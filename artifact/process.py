@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from artifact import redaction, steps, variables
 
@@ -27,8 +28,7 @@ _READ_BYTES = 65536
 _shared: ContextVar[tuple[int, ...]] = ContextVar("_shared", default=())
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a child ended."""
 
     status: int
@@ -132,8 +132,7 @@ def read(
     return run(argv, cwd=cwd, env=env, capture=True, timeout=timeout).stdout
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """A program that runs beside us."""
 
     argv: Sequence[str]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -25,20 +24,18 @@ _NAMES: dict[object, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong with the value of one key."""
 
     key: Key
     text: str
 
 
-@dataclass(slots=True)
-class Fitting:
+class Fitting(msgspec.Struct):
     """The outcome of fitting a document; `value` is None when there are problems."""
 
     value: Any
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list)
 
 
 def dotted(key: Key) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 
 def environment_path(root: str, key: str) -> Path:
@@ -11,8 +12,7 @@ def environment_path(root: str, key: str) -> Path:
     return Path(root) / "virtualenv" / key
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """The paths of a site; nothing here touches the disk."""
 
     root: Path

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from artifact import signals
 from artifact.errors import RollbackFailed
@@ -18,8 +19,7 @@ from artifact.errors import RollbackFailed
 _NO_WAIT_SECONDS = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One thing to do and how to take it back."""
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -18,8 +17,7 @@ _NOT_SETTINGS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """Something that is only in one of the two, or not the same in both."""
 
     name: str
@@ -32,8 +30,7 @@ class Change:
         return _sign(self.old, self.new)
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(msgspec.Struct, frozen=True):
     """A file, link or directory that is only in one, or differs in content, mode or target."""
 
     component: str
@@ -47,8 +44,7 @@ class FileChange:
         return _sign(self.old, self.new)
 
 
-@dataclass(frozen=True, slots=True)
-class SizeChange:
+class SizeChange(msgspec.Struct, frozen=True):
     """A component's bytes in the file and unpacked; 0 where it is not there."""
 
     component: str
@@ -60,8 +56,7 @@ class SizeChange:
     """The trees are equal: a host that has the old one need not fetch the new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """All of it; empty tuples where nothing changed."""
 
     settings: tuple[Change, ...]
@@ -87,7 +82,7 @@ def compare(old: Artifact, new: Artifact) -> Difference:
     """
     found = compare_manifests(old.manifest, new.manifest)
     changed = [size.component for size in found.sizes if not size.same]
-    return replace(
+    return msgspec.structs.replace(
         found, files=tuple(change for name in changed for change in _files(old, new, name))
     )
 

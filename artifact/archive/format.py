@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 
+import msgspec
 from zlib_ng import zlib_ng
 
 from artifact import manifest
@@ -54,8 +54,7 @@ _SUBFIELD = b"AR"
 _PAYLOAD_BYTES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Footer:
+class Footer(msgspec.Struct, frozen=True):
     """The last bytes of an artifact: an empty gzip member that says where the manifest is."""
 
     offset: int

@@ -12,9 +12,10 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from artifact import manifest as manifests
 from artifact.archive import format as layout
@@ -50,8 +51,7 @@ class Source(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class FileSource:
+class FileSource(msgspec.Struct, frozen=True):
     """An open file."""
 
     descriptor: int
@@ -75,8 +75,7 @@ class FileSource:
         return data
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(msgspec.Struct, frozen=True, eq=False):
     """An artifact whose manifest was read and found to account for every byte of the file.
 
     Whether the manifest may be trusted is not known before its digest or signature was compared.
@@ -92,10 +91,10 @@ class Artifact:
     size: int
     """Bytes of the whole file."""
     source: Source
-    _tail: bytes = field(repr=False)
-    _tocs: dict[str, Toc] = field(default_factory=dict, repr=False, compare=False)
+    _tail: bytes
+    _tocs: dict[str, Toc] = msgspec.field(default_factory=dict)
     """Those that were read: each is asked for by several steps of an install."""
-    _recalled: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
+    _recalled: dict[str, Path] = msgspec.field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -23,8 +22,7 @@ _TRAILER = struct.Struct("<Q8s")
 _MAGIC = b"ARPACK1\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True):
     """A packed component."""
 
     path: Path

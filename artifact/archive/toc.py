@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, NamedTuple, NoReturn
+
+import msgspec
 
 from artifact.archive import format as layout
 from artifact.archive import tar
@@ -70,8 +71,7 @@ class Group(NamedTuple):
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Toc:
+class Toc(msgspec.Struct, frozen=True):
     """All that is known of a component without reading its data."""
 
     component: Component

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 Value = str | int | float | bool | Sequence[str] | Mapping[str, str]
 
@@ -13,8 +14,7 @@ TEMPLATE = Path(__file__).with_name("example.toml")
 _NAME = "example"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """Values for one table of the configuration."""
 
     header: str

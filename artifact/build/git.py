@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from artifact import process, variables
 from artifact.errors import BuildFailed
@@ -18,8 +19,7 @@ _EXECUTABLE = 0o111
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 
 
-@dataclass(frozen=True, slots=True)
-class Tracked:
+class Tracked(msgspec.Struct, frozen=True):
     """An entry of the index."""
 
     path: str
@@ -31,8 +31,7 @@ class Tracked:
     conflict: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """How the working tree differs from the commit."""
 
     revision: str
@@ -44,8 +43,7 @@ class Changes:
     untracked: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """What the commit is."""
 
     time: int
@@ -56,8 +54,7 @@ class History:
     """URL of the origin without credentials."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkout:
+class Checkout(msgspec.Struct, frozen=True):
     """Everything about one working tree below one directory."""
 
     prefix: str

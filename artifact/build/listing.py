@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact.archive import format as layout
 from artifact.build import git, patterns
@@ -24,8 +25,7 @@ _WORK_OF_BUILDS = ".artifact-"
 _NEVER_SUFFIXES = (".pyc", ".pyo", ".sqlite3", ".swp", "~")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A path that may belong to the source, and what git says of it."""
 
     path: str
@@ -34,8 +34,7 @@ class Candidate:
     blob: str = ""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """What was found, and what became of it."""
 
     candidates: list[Candidate]

@@ -6,9 +6,10 @@ import contextlib
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from artifact import config, files, manifest
 from artifact.archive import writer
@@ -26,8 +27,7 @@ from artifact.steps import Listener, Step, run
 _WORK = ".artifact-build-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line asks of a build."""
 
     project: Path
@@ -51,8 +51,7 @@ class Request:
     signing_key: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """What is there before anything is done."""
 
     config: config.Config
@@ -67,14 +66,13 @@ class Observed:
         return f"{self.config.name}-{self.version.text}"
 
 
-@dataclass(slots=True)
-class Built:
+class Built(msgspec.Struct):
     """What the steps of a build hand on; whole once all have run."""
 
     lock: lock.Lock | None = None
     environment: environment.Environment | None = None
     assets: AssetTree | None = None
-    packed: list[Packed] = field(default_factory=list)
+    packed: list[Packed] = msgspec.field(default_factory=list)
     path: Path | None = None
     digest: str = ""
 
@@ -153,8 +151,7 @@ def _unwritable(error: OSError) -> BuildFailed:
     return BuildFailed(f"the build stopped: {where}{error.strerror or error}", hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
-class _Building:
+class _Building(msgspec.Struct, frozen=True):
     """One build on its way."""
 
     observed: Observed

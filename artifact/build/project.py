@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import manifest
 from artifact.build.assets import django
@@ -42,8 +43,7 @@ _LOCAL = re.compile(r"^\s*from\s+\.local\s+import\s+\*", re.MULTILINE)
 _PLACEHOLDER = "only-for-the-build"
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(msgspec.Struct, frozen=True):
     """What was found."""
 
     name: str

@@ -6,9 +6,10 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from artifact import manifest, variables
 from artifact.archive import toc
@@ -23,8 +24,7 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZES = range(100, 1024)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(msgspec.Struct, frozen=True):
     """A file or symlink of the source."""
 
     path: str
@@ -39,8 +39,7 @@ class SourceFile:
     """Git's id of the content, where the file is as it was committed; else empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """The source as it was when it was read."""
 
     root: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from artifact import __version__, manifest, redaction, variables
 from artifact.build import git
@@ -17,8 +17,7 @@ _FROM_CI = ("BUILD_NUMBER", "CI_PIPELINE_IID")
 _LARGEST_SEQUENCE = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """What a build is called."""
 
     text: str

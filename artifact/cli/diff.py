@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from artifact.cli import terminal
 
@@ -61,14 +61,14 @@ def _document(old: Artifact, new: Artifact, found: Difference) -> dict[str, Any]
     return {
         "old": side(old),
         "new": side(new),
-        "settings": [asdict(change) for change in found.settings],
-        "packages": [asdict(change) for change in found.packages],
+        "settings": [msgspec.structs.asdict(change) for change in found.settings],
+        "packages": [msgspec.structs.asdict(change) for change in found.packages],
         "migrations": {
             "added": [change.name for change in found.migrations if change.sign == "+"],
             "removed": [change.name for change in found.migrations if change.sign == "-"],
         },
         "files": [files(change) for change in found.files],
-        "sizes": [asdict(size) for size in found.sizes],
+        "sizes": [msgspec.structs.asdict(size) for size in found.sizes],
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from artifact import variables
 from artifact.errors import UsageError
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from artifact.stores.contract import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A store and the application a command is about."""
 
     store: Store

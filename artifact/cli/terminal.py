@@ -12,11 +12,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from artifact import redaction, steps, variables
 
@@ -93,8 +93,7 @@ def table(rows: Sequence[tuple[str, ...]], *, header: tuple[str, ...] = ()) -> l
     ]
 
 
-@dataclass(slots=True)
-class Listener:
+class Listener(msgspec.Struct):
     """Draws the events of a run."""
 
     quiet: bool = False
@@ -103,7 +102,7 @@ class Listener:
     _bar: tqdm[Any] | None = None
     _label: str = ""
     _section: str = ""
-    _gitlab: bool = field(default_factory=lambda: bool(variables.get("GITLAB_CI")))
+    _gitlab: bool = msgspec.field(default_factory=lambda: bool(variables.get("GITLAB_CI")))
 
     def __call__(self, event: steps.Event) -> None:
         """Draw one event; the signature of `steps.Listener`."""

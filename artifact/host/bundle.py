@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -27,8 +26,7 @@ _HEALTH_SECONDS = 1.0
 """Short: the old release waits to be brought back meanwhile."""
 
 
-@dataclass(slots=True)
-class Bundle:
+class Bundle(msgspec.Struct):
     """Listens to a run and writes down how things stood when a step of it failed."""
 
     site: Site

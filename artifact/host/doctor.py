@@ -6,8 +6,9 @@ import pwd
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import journal, stores
 from artifact.errors import ArtifactError, ConfigurationError, Refused
@@ -31,8 +32,7 @@ _PRIVATE_TO_OTHERS = 0o027
 """What the env file grants to nobody: writing for its group, anything for others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """Something that is wrong."""
 
     check: str
@@ -42,8 +42,7 @@ class Finding:
     """The next command to run, or the line to change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What was looked at and what was found."""
 
     site: Site
@@ -54,8 +53,7 @@ class Report:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
+class _Subject(msgspec.Struct, frozen=True):
     site: Site
     settings: Settings
     manifest: Manifest | None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import files, steps
 from artifact.archive.reader import Artifact
@@ -25,8 +26,7 @@ from artifact.transfer import references
 from artifact.transfer.references import InStore
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
     command: str
@@ -47,8 +47,7 @@ class Wishes:
     """Migrations to run whatever their risk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What was done, or would be."""
 
     facts: Facts
@@ -252,8 +251,7 @@ def _switching(
     yield Step("finish", f"call {version} good", to_do.finish, commits=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Switching:
+class _Switching(msgspec.Struct, frozen=True):
     """What is done to a release that is here, and what the journal is told of it."""
 
     facts: Facts

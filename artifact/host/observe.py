@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import journal
 from artifact.archive.reader import Artifact
@@ -17,8 +18,7 @@ from artifact.manifest import Install, Manifest
 from artifact.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What was found."""
 
     artifact: Artifact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from artifact import files, journal, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
@@ -16,8 +16,7 @@ from artifact.services.supervisor import SupervisorError
 from artifact.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(msgspec.Struct, frozen=True):
     """What became of a run that died."""
 
     run: Run

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -33,8 +32,7 @@ BUNDLES = 20
 """Failure bundles kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doomed:
+class Doomed(msgspec.Struct, frozen=True):
     """Something to delete, and why."""
 
     kind: str
@@ -46,16 +44,14 @@ class Doomed:
     """Bytes on the disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """A release that stays, and why."""
 
     version: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pruning:
+class Pruning(msgspec.Struct, frozen=True):
     """What a prune deletes, and what it keeps."""
 
     doomed: tuple[Doomed, ...]

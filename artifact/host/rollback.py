@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact import files, steps
 from artifact.errors import Refused, ReleaseFailed
@@ -23,8 +24,7 @@ from artifact.site import Site
 from artifact.steps import Step
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
     version: str = ""
@@ -38,8 +38,7 @@ class Wishes:
     """What to do where the databases have migrations that the target does not know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What a rollback's plan is written from."""
 
     site: Site
@@ -61,8 +60,7 @@ class Facts:
         return self.target.manifest.version
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What was done, or would be."""
 
     facts: Facts

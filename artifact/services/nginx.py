@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import process
 from artifact.errors import Refused, UsageError
@@ -79,8 +80,7 @@ map $http_upgrade ${variable} {{
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """What TLS is served with."""
 
     chain: Path
@@ -88,8 +88,7 @@ class Certificate:
     key: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a site's block goes."""
 
     directory: Path

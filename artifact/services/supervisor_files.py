@@ -11,8 +11,9 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 USUAL = (Path("/etc/supervisor/supervisord.conf"), Path("/etc/supervisord.conf"))
 """Debian's, and where supervisor looks by itself when it is told nothing."""
@@ -20,8 +21,7 @@ USUAL = (Path("/etc/supervisor/supervisord.conf"), Path("/etc/supervisord.conf")
 _PROGRAM = re.compile(r"(?:fcgi-)?program:(.+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """A main configuration file and what it includes."""
 
     main: Path

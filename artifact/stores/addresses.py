@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from artifact.errors import UsageError
 from artifact.manifest import NAME, is_name, is_version
@@ -15,8 +16,7 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@-]*")
 _CHANNEL = re.compile(rf"(?P<name>{NAME.pattern})@(?P<channel>{NAME.pattern})")
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(msgspec.Struct, frozen=True):
     """An object and the address of the store it is in."""
 
     store: str

@@ -6,7 +6,6 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -47,8 +46,7 @@ class Channel(Entry, frozen=True, kw_only=True, rename="kebab"):
     history: tuple[Entry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What is to be promoted."""
 
     name: str

@@ -7,9 +7,10 @@ store's own checksums are never relied on: the artifact's chain of digests decid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
+
+import msgspec
 
 from artifact import steps
 from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
@@ -47,8 +48,7 @@ class ReadOnly(UsageError):
     """This kind of store can neither be written nor listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """An object that is there."""
 
     size: int
@@ -57,8 +57,7 @@ class Found:
     """Opaque; another one when the bytes were replaced. Empty where a web server gives none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranged:
+class Ranged(msgspec.Struct, frozen=True):
     """An answer to a read: its place in the object, then its bytes in chunks.
 
     A connection that breaks is resumed from where it was, so the chunks are `length` bytes, or
@@ -93,8 +92,7 @@ class Ranged:
             return b"".join(self.chunks)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, order=True):
     """Bytes that are the same in two objects."""
 
     start: int
@@ -104,8 +102,7 @@ class Run:
     """Where they are in the object that is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Like:
+class Like(msgspec.Struct, frozen=True):
     """An object of the same store that has bytes of what is to be put."""
 
     name: str

@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+
+import msgspec
 
 from artifact import files, steps
 from artifact.errors import Refused
@@ -33,8 +34,7 @@ from artifact.stores.contract import (
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryStore:
+class DirectoryStore(msgspec.Struct, frozen=True):
     """Objects are files below `root`; names that begin with a dot are not objects."""
 
     root: Path

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, Timeout, make_headers
@@ -48,17 +48,20 @@ _RETRY = Retry(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HttpStore:
+class HttpStore(msgspec.Struct, frozen=True):
     """Objects below a URL."""
 
     base: str
     """Without user, password and query; ends with a slash."""
-    query: str = field(repr=False)
+    query: str
     """Of a presigned URL; sent with every request."""
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str]
     """Credentials, for the base's host only."""
-    pool: urllib3.PoolManager = field(repr=False)
+    pool: urllib3.PoolManager
+
+    def __repr__(self) -> str:
+        # A message or a log that shows a store must not show what opens it.
+        return f"{type(self).__name__}({self.address!r})"
 
     @property
     def address(self) -> str:

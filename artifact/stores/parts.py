@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact.stores.contract import Run
 
@@ -14,8 +15,7 @@ SENT_BYTES = 8 << 20
 _COPIED_BYTES, _MOST_PARTS = 1 << 30, 9_000
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """One part of an upload."""
 
     number: int

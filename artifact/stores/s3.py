@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import msgspec
 from botocore import exceptions
 from botocore.config import Config
 
@@ -50,15 +50,18 @@ _CLAIM = ".claim"
 _CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class S3Store:
+class S3Store(msgspec.Struct, frozen=True):
     """Objects below a prefix of a bucket."""
 
     bucket: str
     prefix: str
     """Empty, or ends with a slash."""
-    client: Any = field(repr=False)
+    client: Any
     """boto3's; the stubs would need boto3's service definitions at run time."""
+
+    def __repr__(self) -> str:
+        # A message or a log that shows a store must not show what opens it.
+        return f"{type(self).__name__}({self.address!r})"
 
     @property
     def address(self) -> str:

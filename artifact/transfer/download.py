@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+import msgspec
 
 from artifact import steps
 from artifact.archive.toc import Member, Record
@@ -25,8 +26,7 @@ from artifact.transfer.spool import Spool
 from artifact.transfer.stretches import Stretch
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(msgspec.Struct, frozen=True):
     """How many requests are under way at once, and how slow one may be."""
 
     connections: int = 8
@@ -62,8 +62,7 @@ class Pace:
         self._count, self._since = 0, time.monotonic()
 
 
-@dataclass(slots=True)
-class Counted:
+class Counted(msgspec.Struct):
     """What has crossed the network so far."""
 
     requests: int = 0
@@ -73,7 +72,7 @@ class Counted:
     """Bytes that were asked for, as far as that is known."""
     resumed: int = 0
     """Bytes that an earlier run had fetched."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def add(self, *, requests: int = 0, fetched: int = 0, wanted: int = 0) -> None:
         """Count, from any thread."""
@@ -83,8 +82,7 @@ class Counted:
             self.wanted += wanted
 
 
-@dataclass(slots=True)
-class Download:
+class Download(msgspec.Struct):
     """An artifact in a store, as `archive.opening.Source`."""
 
     store: Store
@@ -96,8 +94,8 @@ class Download:
     spool: Callable[[], Spool]
     """Opens the file that what is fetched is put into."""
     patience: Patience = Patience()
-    counted: Counted = field(default_factory=Counted)
-    candidates: dict[str, Sequence[tuple[Record, str, int]]] = field(default_factory=dict)
+    counted: Counted = msgspec.field(default_factory=Counted)
+    candidates: dict[str, Sequence[tuple[Record, str, int]]] = msgspec.field(default_factory=dict)
     """Files of the site that may be what a component needs, kept by `earlier`."""
     _fetching: _Fetching | None = None
     _given_up: bool = False

@@ -11,9 +11,10 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from artifact import manifest as manifests
 from artifact.archive import parallel
@@ -32,8 +33,7 @@ _MOST_LINKS = 30_000
 _FILES_A_JOB = 200
 
 
-@dataclass(frozen=True, slots=True)
-class _Release:
+class _Release(msgspec.Struct, frozen=True):
     """An unpacked release, as its own directory describes it."""
 
     directory: Path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import files, steps
 from artifact.archive import reader
@@ -14,8 +15,7 @@ from artifact.transfer import references
 from artifact.transfer.references import InStore
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """An artifact that is in the directory now."""
 
     path: Path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import steps
 from artifact.archive.reader import Artifact
@@ -22,8 +23,7 @@ _WORTH_BYTES = 1 << 20
 """Less in common is not worth the requests that find it out and use it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """An artifact that is in the store now."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import stores
 from artifact.archive import reader
@@ -21,8 +22,7 @@ _LONGEST = 200
 """No name of an artifact has more characters; the disk says what it thinks of such a path."""
 
 
-@dataclass(frozen=True, slots=True)
-class InStore:
+class InStore(msgspec.Struct, frozen=True):
     """An artifact in a store."""
 
     store: Store

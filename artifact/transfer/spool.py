@@ -10,8 +10,9 @@ import errno
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import files
 from artifact.archive.toc import Member
@@ -20,8 +21,7 @@ from artifact.errors import Refused
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-@dataclass(frozen=True, slots=True)
-class Spool:
+class Spool(msgspec.Struct, frozen=True):
     """An open file; the caller closes it."""
 
     descriptor: int

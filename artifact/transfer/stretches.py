@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact.archive.toc import Member
 
@@ -15,8 +16,7 @@ _FIRST_BYTES = 1024 * 1024
 in their order then has work soon, while several connections share the line."""
 
 
-@dataclass(slots=True)
-class Stretch:
+class Stretch(msgspec.Struct):
     """Bytes of the file that one request asks for."""
 
     start: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from artifact import stores
 from artifact.config import StoreSection
@@ -62,12 +63,12 @@ def in_directory(tmp_path: Path) -> Shop:
 def in_bucket(bucket: Bucket) -> Shop:
     """Return a part of the bucket that nobody else uses."""
     prefix = f"{uuid.uuid4().hex}/"
-    store = dataclasses.replace(bucket.store, prefix=prefix)
+    store = msgspec.structs.replace(bucket.store, prefix=prefix)
 
     def lay(name: str, content: bytes) -> None:
         bucket.client.put_object(Bucket=store.bucket, Key=prefix + name, Body=content)
 
-    return Shop("s3", store, lay, dataclasses.replace(store, bucket="absent-bucket"))
+    return Shop("s3", store, lay, msgspec.structs.replace(store, bucket="absent-bucket"))
 
 
 def on_web(address: str, root: Path) -> Shop:

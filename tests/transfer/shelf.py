@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import manifest, steps
 from artifact.archive import writer
@@ -48,11 +50,10 @@ def application(version: str, *, files: int = 30) -> dict[str, bytes]:
     return found | {"accounting/version.py": f"VERSION = '{version}'\n".encode()}
 
 
-@dataclass(frozen=True)
-class Watched(DirectoryStore):
+class Watched(DirectoryStore, frozen=True):
     """A store that remembers what was read of it."""
 
-    asked: list[tuple[str, int, int]] = field(default_factory=list)
+    asked: list[tuple[str, int, int]] = msgspec.field(default_factory=list)
 
     @property
     def bytes(self) -> int:

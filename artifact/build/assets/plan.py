@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +27,7 @@ from artifact.build.source import Snapshot
 from artifact.config import AssetSection, Config, DjangoSection
 
 
-@dataclass(frozen=True, slots=True)
-class AssetFile:
+class AssetFile(msgspec.Struct, frozen=True):
     """A file or symlink that a step wrote."""
 
     path: str
@@ -41,8 +39,7 @@ class AssetFile:
     """Where its content is now."""
 
 
-@dataclass(frozen=True, slots=True)
-class AssetTree:
+class AssetTree(msgspec.Struct, frozen=True):
     """What all steps wrote: the component "assets"; it wins where the source has the same path."""
 
     files: tuple[AssetFile, ...]

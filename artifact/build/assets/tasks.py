@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from artifact import manifest, process, steps, variables
 from artifact.build import patterns
@@ -31,8 +32,7 @@ _FOREIGN = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One step, with all that decides what it writes."""
 
     name: str
@@ -52,8 +52,7 @@ class Task:
     """Every pattern of the outputs must be matched by something."""
 
 
-@dataclass(slots=True)
-class Workshop:
+class Workshop(msgspec.Struct):
     """Where the steps of one build run, one after the other."""
 
     name: str
@@ -65,10 +64,10 @@ class Workshop:
     """The environment's."""
     places: Places
     tell: steps.Listener
-    done: list[tuple[manifest.AssetStep, Outputs]] = field(default_factory=list)
+    done: list[tuple[manifest.AssetStep, Outputs]] = msgspec.field(default_factory=list)
     ran: bool = False
     """Something did not come from the cache."""
-    _lines: dict[str, str] = field(default_factory=dict)
+    _lines: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def python(self) -> Path:

@@ -13,9 +13,10 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from artifact import process, steps, variables
 from artifact.build.environments.interpreter import Interpreter
@@ -35,8 +36,7 @@ _DAY = 86400.0
 _SELDOM = "/tests/"
 
 
-@dataclass(frozen=True, slots=True)
-class Bytecode:
+class Bytecode(msgspec.Struct, frozen=True):
     """A compiled file of the application, for the archive."""
 
     path: str
@@ -45,16 +45,14 @@ class Bytecode:
     """Where its bytes are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """A file that is no Python of this version: a template, or of another version."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(msgspec.Struct, frozen=True):
     """One file to compile."""
 
     source: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import files
 from artifact.build.environments import bytecode, compilation, marker, stamp
@@ -17,8 +18,7 @@ from artifact.errors import Locked
 _DAY = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(msgspec.Struct, frozen=True):
     """An environment among the others."""
 
     key: str
@@ -33,8 +33,7 @@ class Cached:
     """The applications that used it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(msgspec.Struct, frozen=True):
     """Something `prune` would remove."""
 
     path: Path

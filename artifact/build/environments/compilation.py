@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from artifact import files, manifest, process, variables
 from artifact.build.environments import (
@@ -42,8 +43,7 @@ _CHECK = "import encodings, site, sys; print(sys.prefix); print(sys.base_prefix)
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """An environment to make."""
 
     key: str

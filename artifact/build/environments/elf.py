@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
@@ -29,8 +29,7 @@ _TEXTS = {
 _GLIBC_VERSION = re.compile(r"GLIBC_(\d+(?:\.\d+)+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(msgspec.Struct, frozen=True):
     """A shared library, extension module or executable."""
 
     path: str

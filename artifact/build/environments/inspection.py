@@ -7,8 +7,9 @@ import posixpath
 import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from artifact import process, variables
 from artifact.build.environments import elf
@@ -21,15 +22,14 @@ _WITHOUT_LDCONFIG = ("/lib", "/usr/lib", "/usr/local/lib")
 _READ_BYTES = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(msgspec.Struct, frozen=True):
     """What was found."""
 
     glibc: str = ""
     """Highest glibc symbol version needed: "2.28"."""
     libraries: tuple[str, ...] = ()
     """Shared libraries that come from the system; not those of the C library itself."""
-    missing: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = msgspec.field(default_factory=dict)
     """Libraries that are nowhere, with a file that needs each."""
     holding: tuple[str, ...] = ()
     """Files that hold the workspace's path."""

@@ -13,7 +13,6 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,7 @@ else:
 _NAME = re.compile(r"(?:python|pypy)3(?:\.\d+)?t?")
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
+class Interpreter(msgspec.Struct, frozen=True):
     """A base interpreter: never a shim's or a virtualenv's path."""
 
     path: Path

@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +44,14 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     """Application label to the names of its migrations, of all installed packages."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """What was found where an environment should be."""
 
     marker: Marker | None = None
     stamp: bytes = b""
     fault: str = ""
     """Why it must not be reused, though something is there; empty when nothing is, too."""
-    differences: tuple[str, ...] = field(default=())
+    differences: tuple[str, ...] = ()
     """One sentence a path."""
 
     @property

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 Kind = Literal["file", "directory", "link"]
 
@@ -27,8 +28,7 @@ _KINDS: dict[int, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One path of a stamp."""
 
     path: str

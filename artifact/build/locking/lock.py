@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from artifact import files, steps, variables
 from artifact.build.environments.interpreter import Interpreter
@@ -27,8 +29,7 @@ SCHEMA = 1
 _LOCK_SECONDS = 1800.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True):
     """What one call works for."""
 
     project: Path
@@ -38,8 +39,7 @@ class _Job:
     tell: steps.Listener
 
 
-@dataclass(frozen=True, slots=True)
-class Relocked:
+class Relocked(msgspec.Struct, frozen=True):
     """What `artifact lock` worked out."""
 
     origin: str
@@ -357,7 +357,7 @@ def _pins(entries: Iterable[Entry], wheels: Mapping[str, Wheel], origin: str) ->
         if entry.kind == "index":
             pin = Pin(entry.name, entry.version, entry.hashes, settings=entry.settings)
         else:
-            pin = replace(wheels[entry.written].pin, settings=entry.settings)
+            pin = msgspec.structs.replace(wheels[entry.written].pin, settings=entry.settings)
         other = pins.setdefault(pin.name, pin)
         if other.version != pin.version:
             raise BuildFailed(

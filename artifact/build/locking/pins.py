@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from artifact.build.environments.interpreter import Interpreter
 from artifact.build.locking.entries import Entry
 from artifact.build.locking.indexes import Indexes
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True):
     """One package of a lock, as it will be installed."""
 
     name: str

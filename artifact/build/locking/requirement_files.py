@@ -13,10 +13,10 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 from packaging.utils import canonicalize_name
 
 from artifact import redaction
@@ -30,13 +30,12 @@ _HASH = re.compile(r" --hash=(sha256:[0-9a-f]{64})(?= |$)")
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """What requirement files say together."""
 
     entries: tuple[Entry, ...] = ()
     constraints: tuple[Entry, ...] = ()
-    options: Options = field(default_factory=Options)
+    options: Options = msgspec.field(default_factory=Options)
 
 
 def parse(path: Path, project: Path, environment: Mapping[str, str]) -> Parsed:

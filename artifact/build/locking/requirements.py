@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -39,8 +40,7 @@ _UNPINNED = ("requirements.in", "requirements.txt", "pyproject.toml")
 Kind = Literal["requirements", "uv.lock"]
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """Everything a project says about what it requires."""
 
     origin: str
@@ -49,7 +49,7 @@ class Input:
     entries: tuple[Entry, ...] = ()
     """Those whose marker applies to the interpreter."""
     constraints: tuple[Entry, ...] = ()
-    options: Options = field(default_factory=Options)
+    options: Options = msgspec.field(default_factory=Options)
     pinned: bool = False
     """Whether it is a lock: every entry, of any marker, is pinned with hashes."""
     digest: str = ""

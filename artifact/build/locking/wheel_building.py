@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -46,8 +45,7 @@ class Wheel(msgspec.Struct, frozen=True):
         return Pin(self.name, self.version, (self.hash,), source=self.source)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """Something pip has to build or to get."""
 
     line: str

@@ -15,10 +15,10 @@ import re
 import shutil
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 from packaging.utils import (
     parse_sdist_filename,
 )
@@ -50,8 +50,7 @@ _CACHES = frozenset(
 _PRODUCTS = frozenset({"build", "dist", "venv", ".venv"})
 
 
-@dataclass(frozen=True, slots=True)
-class Sdist:
+class Sdist(msgspec.Struct, frozen=True):
     """A package of a lock that has to be built."""
 
     pin: Pin
@@ -198,10 +197,10 @@ def substitute(lock: Lock, places: Places, declared: Mapping[str, str], director
     for pin in lock.pins:
         wheel = kept(pin, lock.interpreter, places, declared)
         if wheel is None:
-            pins.append(replace(pin, settings=()))
+            pins.append(msgspec.structs.replace(pin, settings=()))
             continue
         (directory / wheel.filename).symlink_to(wheel.path)
-        pins.append(replace(pin, hashes=(wheel.hash,), settings=()))
+        pins.append(msgspec.structs.replace(pin, hashes=(wheel.hash,), settings=()))
     return text_of(pins)
 
 
@@ -221,7 +220,7 @@ def collect(
     """
     text = substitute(lock, places, declared, directory)
     wanted = [
-        replace(pin, settings=())
+        msgspec.structs.replace(pin, settings=())
         for pin in lock.pins
         if kept(pin, lock.interpreter, places, declared) is None
     ]

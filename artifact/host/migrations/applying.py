@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -33,8 +32,7 @@ BEFORE, AFTER, APPLYING, TAKING_BACK = "before", "after", "applying", "taking ba
 """Steps of the journal's lines "applied": what a database had, and what was begun."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """How to run migrations."""
 
     allow_unsafe: tuple[str, ...] = ()

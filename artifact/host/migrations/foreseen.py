@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import posixpath
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from artifact.archive import checking, reader
 from artifact.archive.checking import Pieces
@@ -76,12 +77,11 @@ def new_ones(live: Manifest | None, manifest: Manifest) -> dict[str, list[str]]:
     return {label: names for label, names in found.items() if names}
 
 
-@dataclass
-class Fresh:
+class Fresh(msgspec.Struct):
     """What earlier operations made: no old code can use it. All in lower case."""
 
-    models: set[str] = field(default_factory=set)
-    fields: set[tuple[str, str]] = field(default_factory=set)
+    models: set[str] = msgspec.field(default_factory=set)
+    fields: set[tuple[str, str]] = msgspec.field(default_factory=set)
 
 
 def judge(text: bytes, fresh: Fresh) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from artifact import steps
 from artifact.errors import MigrationFailed, MigrationHalfDone, Refused
@@ -11,8 +11,7 @@ from artifact.journal import Run
 from artifact.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """How a run left the databases."""
 
     text: str = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from artifact import journal, process, steps
 from artifact.errors import Refused
@@ -21,8 +22,7 @@ Choice = Literal["judge", "take back", "ignore"]
 """What to do about them: go on where they only added, take them back first, or nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """The rollback that is at work."""
 
     record: Journal
@@ -31,8 +31,7 @@ class Run:
     begin while one that was killed still migrates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True):
     """What is applied and not known to the target of a rollback."""
 
     by: str = ""
@@ -43,7 +42,7 @@ class Gap:
     """Those that no release here has."""
     trouble: str = ""
     """Why nobody can tell; the rest is empty then."""
-    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    known: Mapping[str, Sequence[str]] = msgspec.field(default_factory=dict)
     """What the target knows."""
     pending: tuple[str, ...] = ()
     """What the target has and the databases lack, as after a way back and forth again."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from artifact.host.processes import servers
 from artifact.host.records.problem import Problem
 from artifact.host.records.settings import Settings
@@ -15,8 +17,7 @@ from artifact.site import Site
 from artifact.steps import Step, Warned
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
     command: str
@@ -35,8 +36,7 @@ class Wishes:
     """Where supervisor's program file goes; found from supervisor's own configuration if None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
+class Aim(msgspec.Struct, frozen=True):
     """What is to be so in the end."""
 
     site: Site

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import steps
 from artifact.errors import Refused
@@ -19,8 +20,7 @@ from artifact.services.supervisor_files import Layout
 from artifact.steps import Step, Warned
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
+class _Facts(msgspec.Struct, frozen=True):
     """What was found of supervisor."""
 
     url: str

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from artifact import files, steps
 from artifact.errors import ReleaseFailed
@@ -24,8 +25,7 @@ _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(msgspec.Struct, frozen=True):
     """One end of a switch: a version and what it says of itself; version "" is nothing."""
 
     version: str
@@ -39,8 +39,7 @@ class Side:
 NOTHING = Side("", None)
 
 
-@dataclass(slots=True)
-class Switch:
+class Switch(msgspec.Struct):
     """The way from one release to another of the same site."""
 
     site: Site
@@ -54,7 +53,7 @@ class Switch:
     tell: steps.Listener
     begun: bool = False
     """Something live may have changed by now."""
-    restarted: set[str] = field(default_factory=set)
+    restarted: set[str] = msgspec.field(default_factory=set)
     """Processes without slots that may be running the new release by now."""
 
     def go(self) -> str:

@@ -7,7 +7,8 @@ import os
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact.host.processes import orphans, servers
 from artifact.host.records.problem import Problem
@@ -18,8 +19,7 @@ from artifact.services.supervisor import Manner, Member
 from artifact.site import Site
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A release whose processes supervisor is to run."""
 
     site: Site

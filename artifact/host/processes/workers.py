@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact import steps
 from artifact.errors import ReleaseFailed
@@ -26,8 +27,7 @@ _SETTLED_SECONDS = 1.5
 _START_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """A program of supervisor's that is to change from one release to another."""
 
     site: Site

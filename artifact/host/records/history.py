@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact import journal
 from artifact.host.records.problem import Problem
@@ -17,8 +18,7 @@ _PASSING = frozenset({"checked", "live"})
 """States on the way to a verdict; one that was good before stays so until there is another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One release as the journal tells it."""
 
     version: str

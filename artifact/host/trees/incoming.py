@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from artifact import steps
 from artifact.archive.reader import Artifact
@@ -13,8 +14,7 @@ from artifact.transfer import arrival, earlier
 _NOTHING: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """Components that are about to be unpacked."""
 
     reused: Mapping[str, str]

@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from artifact import files, steps
 from artifact.errors import Refused
@@ -27,8 +28,7 @@ _HASHED = re.compile(HASHED)
 _UNLINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(msgspec.Struct, frozen=True):
     """What linking a release's static files did."""
 
     added: tuple[str, ...]

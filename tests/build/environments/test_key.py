@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from artifact.build.environments import key
 from artifact.config import RequirementsSection
@@ -59,7 +58,7 @@ def test_every_fact_about_the_interpreter_counts(
         abi="cpython-311-x86_64-linux-gnu",
     )
     before = bench.observe()
-    bench.interpreter = replace(bench.interpreter, **changed)  # type: ignore[arg-type]
+    bench.interpreter = replace(bench.interpreter, **changed)
     after = bench.observe()
     assert after.key != before.key
     (said,) = key.reasons(before.inputs, after.inputs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -69,7 +68,7 @@ def test_a_fresh_runner_takes_the_environment_from_the_store(
     second = bench.ensure()
 
     assert (second.fetched, second.reused) == (True, False)
-    assert second == replace(first, fetched=True, reasons=(environment.FIRST,))
+    assert second == msgspec.structs.replace(first, fetched=True, reasons=(environment.FIRST,))
     assert samples.tree(second.path) == before
     # It came packed: nothing is left to be packed again, and the bytes are the very same.
     assert bench.places.pack(second.key).read_bytes() == packed
