@@ -45,3 +45,4 @@ def main(reference: str, root: Path) -> None:
 if __name__ == "__main__":
     gc.set_threshold(100_000)  # as the command does, before it imports any of that
     main(sys.argv[1], Path(sys.argv[2]))
+    gc.freeze()  # as the command does at its end
