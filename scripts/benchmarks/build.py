@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -235,7 +234,7 @@ def commands(shop: Workshop) -> Iterator[Figure]:
             found = measuring.interleaved(
                 {
                     "artifact": run(shop.artifact, *words),
-                    "click": run(sys.executable, "-c", "import click"),
+                    "click": run(shop.installed, "-c", "import click"),
                 },
                 shop.repeats(21),
                 lambda _line: None,
