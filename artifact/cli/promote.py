@@ -66,20 +66,23 @@ def command(
         already = before is not None and before.digest == after.digest
         said = f"{at} is {after.version} " + ("already" if already else f"(was {was})")
     if as_json:
-        terminal.document(
-            "promote",
-            {
-                "name": opened.name,
-                "channel": channel,
-                "release": after.version,
-                "digest": after.digest,
-                "change": after.sequence,
-                "good_at": after.good_at,
-                "previous": was if before else None,
-            },
-        )
+        terminal.document("promote", _document(opened.name, channel, before, after))
     else:
         tell(steps.Said(f"{said}: {after.digest}"))
+
+
+def _document(
+    name: str, channel: str, before: channels.Channel | None, after: channels.Channel
+) -> dict[str, object]:
+    return {
+        "name": name,
+        "channel": channel,
+        "release": after.version,
+        "digest": after.digest,
+        "change": after.sequence,
+        "good_at": after.good_at,
+        "previous": before.version if before else None,
+    }
 
 
 def _target(opened: store.Opened, version: str, digest: str) -> channels.Target:

@@ -1,7 +1,4 @@
-"""A store that is a bucket: AWS, MinIO, Ceph, R2, SeaweedFS. The door to boto3.
-
-Credentials come from boto3's own chain: AWS_ACCESS_KEY_ID, ~/.aws, the instance's role.
-"""
+"""A store that is a bucket: AWS, MinIO, Ceph, R2, SeaweedFS."""
 
 from __future__ import annotations
 
@@ -11,23 +8,19 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 import msgspec
-from botocore import exceptions
-from botocore.config import Config
 
-from artifact import redaction, steps, variables
+from artifact import redaction, steps
 from artifact.errors import ConfigurationError, UsageError
-from artifact.stores import addresses, parts, refusals, resuming
+from artifact.stores import addresses, buckets, parts, refusals, resuming
 from artifact.stores.contract import (
     COPIED,
     LARGEST_POINTER,
-    AccessDenied,
     Found,
     Like,
     Ranged,
@@ -39,12 +32,8 @@ from artifact.stores.refusals import Refusal
 if TYPE_CHECKING:
     from artifact.config import StoreSection
 
-_READ_BYTES = 64 * 1024
-_FIRST_READ_BYTES = 1024
 _SENDERS = 4
 _CONFLICTS = 5
-
-
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CLAIM = ".claim"
 _CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
@@ -122,7 +111,7 @@ class S3Store(msgspec.Struct, frozen=True):
         """See `Store`."""
         pages = self.client.get_paginator("list_objects_v2")
         try:
-            with self._speaking():
+            with buckets.speaking(self.address):
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                     for one in page.get("Contents", ()):
                         if str(one["Key"]).endswith(_CLAIM):
@@ -145,7 +134,7 @@ class S3Store(msgspec.Struct, frozen=True):
         """See `Store`."""
         try:
             answer = self._call("get_object", name)
-            with self._speaking():
+            with buckets.speaking(self.address):
                 return bytes(answer["Body"].read(LARGEST_POINTER)), str(answer["ETag"])
         except Refusal as refusal:
             if refusal.code == "NoSuchKey":
@@ -193,7 +182,7 @@ class S3Store(msgspec.Struct, frozen=True):
                 f"{self.address} does not say how long {name} is",
                 hint="a proxy on the way took the length away; fetch past it",
             )
-        return Ranged(start, length, total, str(answer["ETag"]), _chunks(body), body.close)
+        return Ranged(start, length, total, str(answer["ETag"]), buckets.chunks(body), body.close)
 
     def _resumed(self, name: str, first: Ranged) -> Ranged:
         def ask(start: int, length: int, etag: str) -> Ranged:
@@ -322,31 +311,8 @@ class S3Store(msgspec.Struct, frozen=True):
 
     def _call(self, method: str, name: str, **arguments: Any) -> Any:
         key = self.prefix + addresses.checked(name)
-        with self._speaking():
+        with buckets.speaking(self.address):
             return getattr(self.client, method)(Bucket=self.bucket, Key=key, **arguments)
-
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """Turn boto3's errors into `Refusal`, or what the contract says."""
-        try:
-            yield
-        except exceptions.ClientError as error:
-            raise Refusal(error.response) from None
-        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-            raise AccessDenied(
-                f"there are no credentials for {self.address}",
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
-                "or give the machine a role",
-            ) from error
-        except exceptions.ParamValidationError as error:
-            raise ConfigurationError(
-                f"{self.address} is not the address of a bucket", hint="s3://BUCKET/PREFIX"
-            ) from error
-        except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
-            raise StoreUnreachable(
-                f"{self.address} does not answer: {redaction.redact(str(error))}",
-                hint="is the network up, and endpoint and region in [store] right?",
-            ) from error
 
     def _error(self, refusal: Refusal, name: str) -> Exception:
         return refusals.explained(refusal, self.address, self.bucket, name)
@@ -369,47 +335,7 @@ def open_s3(address: str, section: StoreSection) -> S3Store:
             hint="s3://BUCKET/PREFIX; credentials are boto3's: AWS_ACCESS_KEY_ID, ~/.aws",
         )
     prefix = parts.path.strip("/")
-    return S3Store(bucket, f"{prefix}/" if prefix else "", _client(section))
-
-
-def _client(section: StoreSection) -> Any:
-    elsewhere = section.endpoint or variables.get("AWS_ENDPOINT_URL_S3")
-    elsewhere = elsewhere or variables.get("AWS_ENDPOINT_URL")
-    path_style = bool(elsewhere) if section.path_style == "auto" else section.path_style
-    checksums: Any = section.checksums
-    if checksums == "auto":
-        checksums = "when_required" if elsewhere else "when_supported"
-    config = Config(
-        s3={"addressing_style": "path" if path_style else "auto"},
-        request_checksum_calculation=checksums,
-        response_checksum_validation=checksums,
-        retries={"mode": "standard", "max_attempts": 5},
-        connect_timeout=10,
-        read_timeout=30,
-        max_pool_connections=16,
-    )
-    try:
-        session = boto3.Session()
-        region = section.region or session.region_name or ("us-east-1" if elsewhere else None)
-        return session.client(
-            "s3", endpoint_url=section.endpoint or None, region_name=region, config=config
-        )
-    except (exceptions.BotoCoreError, ValueError) as error:
-        raise ConfigurationError(
-            f"[store]: {redaction.redact(str(error))}",
-            hint="check endpoint and region in [store], and AWS_PROFILE",
-        ) from error
-
-
-def _chunks(body: Any) -> Iterator[bytes]:
-    try:
-        # A read waits until it is full, and a slow line must be seen to be slow.
-        size = _FIRST_READ_BYTES
-        while chunk := body.read(size):
-            yield chunk
-            size = min(2 * size, _READ_BYTES)
-    except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
-        raise resuming.Broken(type(error).__name__) from error
+    return S3Store(bucket, f"{prefix}/" if prefix else "", buckets.client(section))
 
 
 def _span(start: int, length: int) -> str:
