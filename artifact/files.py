@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -21,6 +22,7 @@ from artifact import steps, variables
 from artifact.errors import Locked, Refused
 
 _COPY_BYTES = 1 << 30
+_WRITE_BYTES = 1 << 20
 _POLL_SECONDS = 0.1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -42,6 +44,46 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """Open a large file that gets its name, durable, when the block ends well; else none is left.
+
+    Several runs may write the same at once: each has its own beside it, named by the stream, and
+    the last one's stays.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.new")
+    try:
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+            _remove_unlocked(left)
+        with _opened_locked(beside) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            # A crash before this line leaves the dot file only, which the next run removes.
+            beside.replace(path)
+        sync_directory(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _opened_locked(path: Path) -> IO[bytes]:
+    while True:
+        stream = path.open("xb", buffering=_WRITE_BYTES)
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return stream
+        # Another run took it for abandoned in the moment before it was locked.
+        stream.close()
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove what a killed run left; one that lives holds a lock on its file."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def add(path: Path, data: bytes, *, mode: int) -> None:

@@ -6,9 +6,6 @@ directory. A component is packed once and copied into every artifact that holds 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,7 +52,7 @@ def pack(
     """
     measured = measure(name, entries)
     total = sum(size for _, size in measured)
-    with _written_beside(sink) as stream:
+    with _written(sink) as stream:
         writing = _Writing(stream, f"packing {name}", total, tell)
         jobs = _jobs(groups(name, measured, mtime), level)
         with parallel.in_order(lambda job: job(), jobs, threads) as results:
@@ -86,7 +83,7 @@ def write(
     Raises:
         BuildFailed: components contradict each other or the manifest, or the disk is full.
     """
-    with _written_beside(output) as stream:
+    with _written(output) as stream:
         components = tuple(_copied(packed, stream, tell))
         described = describe(components)
         _check(packed, described)
@@ -121,7 +118,7 @@ def take_out(artifact: Artifact, name: str, sink: Path) -> Packed | None:
     if hashlib.sha256(listed).hexdigest() != component.toc_sha256:
         return None
     members = [member for group in contents.groups for member in group.members]
-    with _written_beside(sink) as stream, artifact.expecting(members):
+    with _written(sink) as stream, artifact.expecting(members):
         for member in members:
             content = artifact.read(member.offset, member.length)
             if hashlib.sha256(content).hexdigest() != member.sha256:
@@ -297,44 +294,15 @@ def _changed(source: str | Path) -> BuildFailed:
 
 
 @contextmanager
-def _written_beside(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name, durable, when the block ends well; else nothing is left."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+def _written(path: Path) -> Iterator[IO[bytes]]:
     try:
-        _remove_abandoned(path)
-        with _opened_locked(beside) as stream:
+        with files.written(path) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-            # A crash before this line leaves the dot file only, which the next run removes.
-            beside.replace(path)
-        files.sync_directory(path.parent)
     except OSError as error:
         raise BuildFailed(
             f"{path} cannot be written: {error.strerror}",
             hint=f"`df -h {path.parent}` shows what is free",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def _opened_locked(path: Path) -> IO[bytes]:
-    while True:
-        stream = path.open("wb", buffering=1 << 20)
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.fstat(stream.fileno()).st_nlink:
-            return stream
-        # Another run took it for abandoned in the moment before it was locked.
-        stream.close()
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what a killed run left beside `path`; one that lives holds a lock on its file."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
-        with contextlib.suppress(OSError), left.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
 
 
 def _copied(

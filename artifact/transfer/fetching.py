@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -47,37 +47,28 @@ def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) ->
     if fetched.was_there:
         _demand_same(fetched)
         return fetched
-    # A kill leaves this file; the next try replaces it.
-    beside = directory / f".{path.name}.part"
     try:
-        _copy(found, fetched, beside, tell)
-        with reader.open_artifact(beside) as artifact:
-            if artifact.digest != fetched.digest:
-                raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
-            reader.verify(artifact, tell)
-        beside.replace(path)
-        files.sync_directory(directory)
+        with files.written(path) as stream:
+            _copy(found, fetched, stream, tell)
+            with reader.open_artifact(Path(stream.name)) as artifact:
+                if artifact.digest != fetched.digest:
+                    raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
+                reader.verify(artifact, tell)
     except OSError as error:
         raise Refused(
             f"{path} cannot be written: {error.strerror}", hint=f"df -h {directory}"
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
     return fetched
 
 
-def _copy(found: InStore, fetched: Fetched, beside: Path, tell: steps.Listener) -> None:
+def _copy(found: InStore, fetched: Fetched, sink: IO[bytes], tell: steps.Listener) -> None:
     done = 0
-    with (
-        found.store.read(found.name, 0, fetched.size) as answer,
-        beside.open("wb") as sink,
-    ):
+    with found.store.read(found.name, 0, fetched.size) as answer:
         for chunk in answer:
             sink.write(chunk)
             done += len(chunk)
             tell(steps.Progress("fetching", done, fetched.size))
-        sink.flush()
-        os.fsync(sink.fileno())
+    sink.flush()
 
 
 def _demand_same(fetched: Fetched) -> None:

@@ -56,8 +56,8 @@ def _first(calls: list[str], pattern: str) -> int:
 
 @pytest.mark.parametrize("name", ["code", "a.tgz"])
 def test_a_file_is_on_the_disk_before_it_has_its_name(name: str, calls: list[str]) -> None:
-    flushed = _first(calls, rf"fsync\(.*/\.{name}\.\d+\.new>\)")
-    named = _first(calls, rf'rename\(".*/\.{name}\.\d+\.new", ".*/{name}"\)')
+    flushed = _first(calls, rf"fsync\(.*/\.{name}\.[\d-]+\.new>\)")
+    named = _first(calls, rf'rename\(".*/\.{name}\.[\d-]+\.new", ".*/{name}"\)')
     kept = next(at for at in range(named, len(calls)) if re.search(r"fsync\(.*\) = 0", calls[at]))
     assert flushed < named < kept
 
