@@ -5,6 +5,7 @@ Expensive fixtures stand in a directory that the xdist workers of a run share, u
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,13 @@ import pytest
 from artifact import files
 from tests.integration import projects
 from tests.integration.projects import Checkout
+
+# A CI job in a shell's background, or under nohup, ignores these, and so would all that is started
+# here: the tests of what a signal does would wait for nothing.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        _default = signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(_number, _default)
 
 
 @pytest.fixture(scope="session")
