@@ -301,7 +301,8 @@ def _written(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise BuildFailed(
             f"{path} cannot be written: {error.strerror}",
-            hint=f"`df -h {path.parent}` shows what is free",
+            hint=f"`df -h {path.parent}` shows what is free, "
+            f"`ls -ld {path.parent}` who may write there",
         ) from error
 
 

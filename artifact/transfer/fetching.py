@@ -56,7 +56,9 @@ def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) ->
                 reader.verify(artifact, tell)
     except OSError as error:
         raise Refused(
-            f"{path} cannot be written: {error.strerror}", hint=f"df -h {directory}"
+            f"{path} cannot be written: {error.strerror}",
+            hint=f"`df -h {directory}` shows what is free, "
+            f"`ls -ld {directory}` who may write there",
         ) from error
     return fetched
 
