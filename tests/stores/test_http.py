@@ -183,6 +183,11 @@ def test_a_password_in_the_address_is_sent_and_never_shown() -> None:
     assert seen[0]["authorization"].startswith("Basic ")
 
 
+def test_a_store_that_is_shown_does_not_show_what_opens_it() -> None:
+    shown = repr(opened("https://user:pa55word@a.example/x?X-Amz-Signature=s1gned"))
+    assert shown == "HttpStore('https://a.example/x')"
+
+
 def test_nobody_there_is_said_after_retries() -> None:
     store = opened(f"http://127.0.0.1:{free_port()}/x/?X-Amz-Signature=s3cr3t")
     with pytest.raises(StoreUnreachable, match="does not answer") as error:
