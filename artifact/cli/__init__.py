@@ -143,6 +143,6 @@ def main() -> NoReturn:
     gc.set_threshold(100_000)
     signals.raise_when_asked_to_stop()
     code = run(sys.argv[1:])
-    # Nor while it ends, when Python looks several times more: 40 ms after a code-only install.
+    # Nor while it ends, when Python looks several times more: 30 ms after a code-only install.
     gc.freeze()
     sys.exit(code)

@@ -17,7 +17,7 @@ import msgspec
 
 from artifact import redaction, steps
 from artifact.errors import ConfigurationError, UsageError
-from artifact.stores import addresses, buckets, parts, refusals, resuming
+from artifact.stores import addresses, parts, refusals, resuming, s3_client
 from artifact.stores.contract import (
     COPIED,
     LARGEST_POINTER,
@@ -111,7 +111,7 @@ class S3Store(msgspec.Struct, frozen=True):
         """See `Store`."""
         pages = self.client.get_paginator("list_objects_v2")
         try:
-            with buckets.speaking(self.address):
+            with s3_client.speaking(self.address):
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                     for one in page.get("Contents", ()):
                         if str(one["Key"]).endswith(_CLAIM):
@@ -134,7 +134,7 @@ class S3Store(msgspec.Struct, frozen=True):
         """See `Store`."""
         try:
             answer = self._call("get_object", name)
-            with buckets.speaking(self.address):
+            with s3_client.speaking(self.address):
                 return bytes(answer["Body"].read(LARGEST_POINTER)), str(answer["ETag"])
         except Refusal as refusal:
             if refusal.code == "NoSuchKey":
@@ -182,7 +182,7 @@ class S3Store(msgspec.Struct, frozen=True):
                 f"{self.address} does not say how long {name} is",
                 hint="a proxy on the way took the length away; fetch past it",
             )
-        return Ranged(start, length, total, str(answer["ETag"]), buckets.chunks(body), body.close)
+        return Ranged(start, length, total, str(answer["ETag"]), s3_client.chunks(body), body.close)
 
     def _resumed(self, name: str, first: Ranged) -> Ranged:
         def ask(start: int, length: int, etag: str) -> Ranged:
@@ -311,7 +311,7 @@ class S3Store(msgspec.Struct, frozen=True):
 
     def _call(self, method: str, name: str, **arguments: Any) -> Any:
         key = self.prefix + addresses.checked(name)
-        with buckets.speaking(self.address):
+        with s3_client.speaking(self.address):
             return getattr(self.client, method)(Bucket=self.bucket, Key=key, **arguments)
 
     def _error(self, refusal: Refusal, name: str) -> Exception:
@@ -335,7 +335,7 @@ def open_s3(address: str, section: StoreSection) -> S3Store:
             hint="s3://BUCKET/PREFIX; credentials are boto3's: AWS_ACCESS_KEY_ID, ~/.aws",
         )
     prefix = parts.path.strip("/")
-    return S3Store(bucket, f"{prefix}/" if prefix else "", buckets.client(section))
+    return S3Store(bucket, f"{prefix}/" if prefix else "", s3_client.make(section))
 
 
 def _span(start: int, length: int) -> str:

@@ -26,7 +26,7 @@ _READ_BYTES = 64 * 1024
 _FIRST_READ_BYTES = 1024
 
 
-def client(section: StoreSection) -> Any:
+def make(section: StoreSection) -> Any:
     """Return boto3's client; the stubs would need boto3's service definitions at run time.
 
     Raises:
