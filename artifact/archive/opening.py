@@ -168,8 +168,11 @@ class Artifact(msgspec.Struct, frozen=True, eq=False):
 
 
 @contextmanager
-def open_artifact(path: Path) -> Iterator[Artifact]:
+def open_artifact(path: Path, *, called: str = "") -> Iterator[Artifact]:
     """Open an artifact's file for the block.
+
+    Args:
+        called: what messages call it, where its own name says nothing.
 
     Raises:
         UsageError: there is no such file.
@@ -177,7 +180,8 @@ def open_artifact(path: Path) -> Iterator[Artifact]:
     """
     descriptor = _open(path)
     try:
-        yield from_source(FileSource(descriptor, os.fstat(descriptor).st_size), path.name)
+        source = FileSource(descriptor, os.fstat(descriptor).st_size)
+        yield from_source(source, called or path.name)
     finally:
         os.close(descriptor)
 

@@ -50,7 +50,7 @@ def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) ->
     try:
         with files.written(path) as stream:
             _copy(found, fetched, stream, tell)
-            with reader.open_artifact(Path(stream.name)) as artifact:
+            with reader.open_artifact(Path(stream.name), called=path.name) as artifact:
                 if artifact.digest != fetched.digest:
                     raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
                 reader.verify(artifact, tell)
