@@ -13,9 +13,9 @@ from artifact.cli import push as pushing
 from artifact.cli import store, terminal
 
 if TYPE_CHECKING:
-    from artifact.build.environments.environment import Found
-    from artifact.build.locking.lock import Lock
-    from artifact.build.pipeline import Built, Observed
+    from artifact.building.environments.environment import Found
+    from artifact.building.locking.lock import Lock
+    from artifact.building.pipeline import Built, Observed
 
 _PATH = click.Path(path_type=Path)
 
@@ -70,7 +70,7 @@ def command(*, plan: bool, push: bool, as_json: bool, tell: steps.Listener, **op
     decides it changed; runs the asset steps whose inputs changed; packs what changed and joins it
     into NAME-VERSION.tgz. stdout has the path of that file and nothing else.
     """
-    from artifact.build import pipeline
+    from artifact.building import pipeline
 
     # Absolute, for whoever gets the path may stand elsewhere.
     options["output"] = options["output"].resolve()
@@ -159,7 +159,7 @@ def _document(built: Built, seconds: float, timed: list[steps.Ended]) -> dict[st
 
 def _show_plan(observed: Observed, locked: Lock, found: Found, *, as_json: bool) -> None:
     """Print what a build would do, from what was observed."""
-    from artifact.build.assets import plan as assets
+    from artifact.building.assets import plan as assets
 
     reasons = list(found.reasons)
     packages = frozenset(pin.name for pin in locked.pins)

@@ -12,8 +12,8 @@ from artifact import steps
 from artifact.cli import terminal
 
 if TYPE_CHECKING:
-    from artifact.build.environments.cached import Cached, Removal
-    from artifact.build.places import Places
+    from artifact.building.environments.cached import Cached, Removal
+    from artifact.building.places import Places
 
 _SHOWN_DIGITS = 12
 
@@ -37,7 +37,7 @@ def command() -> None:
 @_json
 def list_(*, root: str, as_json: bool) -> None:
     """List the environments, the one used last first."""
-    from artifact.build.environments import cached
+    from artifact.building.environments import cached
 
     found = cached.environments(_places(root))
     if as_json:
@@ -54,7 +54,7 @@ def list_(*, root: str, as_json: bool) -> None:
 @_json
 def why(*, root: str, as_json: bool) -> None:
     """Say why the last build that compiled an environment did not reuse one."""
-    from artifact.build.environments import environment
+    from artifact.building.environments import environment
 
     where = _places(root)
     found = environment.last_miss(where)
@@ -90,7 +90,7 @@ def verify(*, keys: tuple[str, ...], root: str, as_json: bool, tell: steps.Liste
     KEY may be the beginning of a key. An environment that no build has packed yet is compared by
     the sizes and times of its files.
     """
-    from artifact.build.environments import cached
+    from artifact.building.environments import cached
     from artifact.errors import Refused
 
     where = _places(root)
@@ -128,7 +128,7 @@ def prune(
 
     Also removes unfinished environments and bytecode of applications that no build used lately.
     """
-    from artifact.build.environments import cached
+    from artifact.building.environments import cached
     from artifact.errors import UsageError
 
     if keep < 0 or days < 0:
@@ -149,11 +149,11 @@ def prune(
 
 
 def _places(root: str) -> Places:
-    from artifact import config
-    from artifact.build import places
+    from artifact.building import places
+    from artifact.configuration import artifact_toml
 
     # The application's name decides nothing but the root, and with --root not even that.
-    settings = config.load(Path.cwd(), name="cache" if root else "", root=root)
+    settings = artifact_toml.load(Path.cwd(), name="cache" if root else "", root=root)
     return places.places(settings.root)
 
 

@@ -27,7 +27,7 @@ def command(site: str | None, *, nginx_dir: Path, as_json: bool) -> None:
     SITE is its name or path; it may be left out where the machine has one. Exits with 0 when
     nothing was found and with 5 otherwise.
     """
-    from artifact.host import doctor
+    from artifact.host.inspecting import doctor
     from artifact.host.records import find
 
     report = doctor.examine(find.find(site), nginx_directory=nginx_dir)

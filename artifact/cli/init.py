@@ -22,24 +22,25 @@ def command(*, name: str, force: bool, plan: bool, tell: steps.Listener) -> None
     Every key of the configuration is in it, with what it means. Nothing is run and nothing else
     is changed; stdout has the paths of what was written.
     """
-    from artifact import config, files
-    from artifact.build import example, project
+    from artifact import files
+    from artifact.building import example, project
+    from artifact.configuration import artifact_toml
     from artifact.errors import UsageError
     from artifact.manifest import is_name
 
     here = Path.cwd()
-    target, server = here / config.FILE, here / project.SERVER_REQUIREMENTS
+    target, server = here / artifact_toml.FILE, here / project.SERVER_REQUIREMENTS
     if name and not is_name(name):
-        raise UsageError(f"--name: {config.NAME_RULE}, got {name!r}")
+        raise UsageError(f"--name: {artifact_toml.NAME_RULE}, got {name!r}")
     if not plan and not force and os.path.lexists(target):
         raise UsageError(
             f"{target} is there already",
             hint="`artifact init --plan` prints what would be written, --force replaces it",
         )
-    if config.in_pyproject(here):
+    if artifact_toml.in_pyproject(here):
         raise UsageError(
             "[tool.artifact] in pyproject.toml configures this project",
-            hint=f"remove it to have {config.FILE} instead",
+            hint=f"remove it to have {artifact_toml.FILE} instead",
         )
     found = project.look(here, name)
     text = example.fill(found.name, found.tables)

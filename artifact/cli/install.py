@@ -11,7 +11,7 @@ from artifact import steps
 from artifact.cli import durations, terminal
 
 if TYPE_CHECKING:
-    from artifact.host.install import Outcome
+    from artifact.host.commands.install import Outcome
     from artifact.host.records.problem import Problem
 
 
@@ -64,7 +64,7 @@ def command(
     changes; when the new release fails, the old one is live again.
     """
     from artifact import variables
-    from artifact.host import install
+    from artifact.host.commands import install
     from artifact.host.records import store
     from artifact.transfer import references
 

@@ -11,7 +11,7 @@ from artifact import steps
 from artifact.cli import terminal
 
 if TYPE_CHECKING:
-    from artifact.build.locking.lock import Relocked
+    from artifact.building.locking.lock import Relocked
 
 
 @click.command()
@@ -39,14 +39,15 @@ def command(
     Prints a line for every package that changed: "django 5.2.8 → 5.2.9". Commit requirements.lock:
     a build uses it as it is.
     """
-    from artifact import config, files
-    from artifact.build import places
-    from artifact.build.environments import interpreter
-    from artifact.build.locking import lock, requirements
+    from artifact import files
+    from artifact.building import places
+    from artifact.building.environments import interpreter
+    from artifact.building.locking import lock, requirements
+    from artifact.configuration import artifact_toml
 
     project = Path.cwd()
     # The application's name decides nothing here, and a project may not have one yet.
-    settings = config.load(project, name="lock")
+    settings = artifact_toml.load(project, name="lock")
     where = places.places(settings.root)
     python = interpreter.find(settings.python.interpreter, where, project=project)
     found = lock.relock(

@@ -51,7 +51,7 @@ def command(
     """
     import msgspec
 
-    from artifact.host import migrate
+    from artifact.host.commands import migrate
     from artifact.host.migrations import applying, survey
     from artifact.host.records import find
 

@@ -10,7 +10,7 @@ from artifact import steps
 from artifact.cli import durations, terminal
 
 if TYPE_CHECKING:
-    from artifact.host.retention import Pruning
+    from artifact.host.commands.prune import Pruning
 
 
 @click.command()
@@ -41,15 +41,12 @@ def command(
     stay; failed ones go after a week, environments a day after nothing refers to them, and a
     download that did not end after a day.
     """
-    from artifact.host import retention
+    from artifact.host.commands import prune
     from artifact.host.records import find
 
     found = find.find(site)
-    wanted = keep or retention.keep_of(found)
-    if plan_only:
-        pruning = retention.plan(found, wanted)
-    else:
-        pruning = retention.prune(found, wanted, wait, tell)
+    wanted = keep or prune.keep_of(found)
+    pruning = prune.plan(found, wanted) if plan_only else prune.prune(found, wanted, wait, tell)
     if as_json:
         terminal.document("prune", _document(pruning, str(found.root), wanted))
         return

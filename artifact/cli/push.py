@@ -38,7 +38,7 @@ def command(file: Path, as_json: bool, tell: steps.Listener) -> None:  # noqa: F
 def publish(file: Path, tell: steps.Listener) -> Published:
     """Put a file into the store of the application it holds; says what that took."""
     from artifact.archive import reader
-    from artifact.build.environments import shared
+    from artifact.building.environments import shared
     from artifact.transfer import publishing
 
     with reader.open_artifact(file) as artifact:

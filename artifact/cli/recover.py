@@ -22,7 +22,7 @@ def command(*, site: str | None, wait: float, as_json: bool, tell: steps.Listene
     changes a site does so first by itself.
     """
     from artifact import files
-    from artifact.host import recover
+    from artifact.host.commands import recover
     from artifact.host.records import find, releases
 
     found = find.find(site)

@@ -47,11 +47,11 @@ def command(site: str | None, *, as_json: bool) -> None:
 
 def _rows(site: Site) -> Iterator[dict[str, Any]]:
     from artifact.errors import Refused
-    from artifact.host import retention
+    from artifact.host.commands import prune
     from artifact.host.records import history, releases
     from artifact.host.trees import unpack
 
-    used = retention.uses(site)
+    used = prune.uses(site)
     for record in history.of(site).values():
         size, digest, whole = 0, record.digest, True
         try:

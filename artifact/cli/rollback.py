@@ -10,7 +10,7 @@ from artifact import steps
 from artifact.cli import durations, terminal
 
 if TYPE_CHECKING:
-    from artifact.host.rollback import Outcome
+    from artifact.host.commands.rollback import Outcome
     from artifact.site import Site
 
 
@@ -61,7 +61,7 @@ def command(
     migrations that the older release does not know, it goes back if they only added to the schema.
     """
     from artifact.errors import UsageError
-    from artifact.host import rollback
+    from artifact.host.commands import rollback
 
     if with_migrations and ignore_migrations:
         raise UsageError("--with-migrations and --ignore-migrations exclude each other")

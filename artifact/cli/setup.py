@@ -11,7 +11,7 @@ from artifact import steps
 from artifact.cli import terminal
 
 if TYPE_CHECKING:
-    from artifact.host.setup import Outcome
+    from artifact.host.commands.setup import Outcome
     from artifact.services.nginx import Certificate
 
 
@@ -68,7 +68,7 @@ def command(
     """
     from artifact.cli.install import own_path
     from artifact.errors import UsageError
-    from artifact.host import setup
+    from artifact.host.commands import setup
 
     if server_name and not nginx:
         raise UsageError("--server-name is for nginx", hint="add --nginx")

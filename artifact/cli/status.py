@@ -11,7 +11,7 @@ from artifact.cli import terminal
 from artifact.errors import Refused
 
 if TYPE_CHECKING:
-    from artifact.host.status import Running, Status
+    from artifact.host.inspecting.status import Running, Status
 
 
 @click.command()
@@ -23,7 +23,7 @@ def command(site: str | None, *, as_json: bool) -> None:
     SITE is its name or path; it may be left out where the machine has one. Exits with 0 when all
     is well and with 5 when something is not.
     """
-    from artifact.host import status
+    from artifact.host.inspecting import status
     from artifact.host.records import find
 
     found = status.look(find.find(site))

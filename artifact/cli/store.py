@@ -11,7 +11,7 @@ from artifact import variables
 from artifact.errors import UsageError
 
 if TYPE_CHECKING:
-    from artifact.config import StoreSection
+    from artifact.configuration.artifact_toml import StoreSection
     from artifact.stores.contract import Store
 
 
@@ -32,12 +32,12 @@ def section(name: str) -> StoreSection:
     Raises:
         ConfigurationError: a setting or a variable is wrong; names it.
     """
-    from artifact import config
+    from artifact.configuration import artifact_toml
     from artifact.host.records import store
 
     here = Path.cwd()
-    if (here / config.FILE).is_file() or config.in_pyproject(here) is not None:
-        found = config.load(here)
+    if (here / artifact_toml.FILE).is_file() or artifact_toml.in_pyproject(here) is not None:
+        found = artifact_toml.load(here)
         if name in {"", found.name}:
             return found.store
     return store.section(name)
@@ -68,9 +68,9 @@ def opened(name: str) -> Opened:
 
 
 def _name_here() -> str:
-    from artifact import config
+    from artifact.configuration import artifact_toml
 
     here = Path.cwd()
-    if (here / config.FILE).is_file() or config.in_pyproject(here) is not None:
-        return config.load(here).name
+    if (here / artifact_toml.FILE).is_file() or artifact_toml.in_pyproject(here) is not None:
+        return artifact_toml.load(here).name
     return ""

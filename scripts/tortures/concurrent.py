@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artifact import journal
-from artifact.host.records import history, releases
+from artifact.host.records import history, journal, releases
 from artifact.manifest import Install
 from tests.host.machine import Machine
 from tortures import place as places

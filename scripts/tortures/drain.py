@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from artifact import steps
-from artifact.host import install, retention
+from artifact.host.commands import install, prune
 from artifact.host.records import history, releases
 from artifact.manifest import Install, Process
 from tests.host.machine import Machine
@@ -78,13 +78,13 @@ def _drain(machine: Machine, old: str, newer: list[str]) -> None:
         child.stdin.write("\n")
         child.stdin.flush()
         for _ in range(PRUNES):
-            retention.prune(site, 1, _SECONDS, steps.nobody)
+            prune.prune(site, 1, _SECONDS, steps.nobody)
         if old not in history.here(site):
             raise Broken(f"{old} was deleted while a worker of it lived")
         _expect(child, "imported")
     finally:
         child.communicate("\n", timeout=_SECONDS)
-    retention.prune(site, 1, _SECONDS, steps.nobody)
+    prune.prune(site, 1, _SECONDS, steps.nobody)
     if old in history.here(site):
         raise Broken(f"{old} is still there though its worker has ended")
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact import files, steps
-from artifact.host import retention, rollback, status
+from artifact.host.commands import prune, rollback
+from artifact.host.inspecting import status
 from artifact.host.records import releases, state
 from tortures import place as places
 from tortures import tracing
@@ -119,7 +120,7 @@ SCENARIOS = (
         lambda place: ["prune", str(place.site.root), "--keep", "1"],
         NEW,
         NEW,
-        lambda place: retention.prune(place.site, 1, 0.0, steps.nobody),
+        lambda place: prune.prune(place.site, 1, 0.0, steps.nobody),
     ),
 )
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artifact import files, journal, manifest, steps
+from artifact import files, manifest, steps
 from artifact.archive import writer
 from artifact.errors import ArtifactError
-from artifact.host import install, recover
-from artifact.host.records import history, releases
+from artifact.host.commands import install, recover
+from artifact.host.records import history, journal, releases
 from artifact.host.trees import tree, unpack
 from artifact.manifest import Install
 from artifact.site import Site

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from artifact import journal
-from artifact.host.records import history, releases, state
+from artifact.host.records import history, journal, releases, state
 from tests.host import machine as machines
 from tests.host.machine import Machine
 from tortures import place as places

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from artifact import config
 from artifact.cli import run
-from artifact.config import Config
+from artifact.configuration import artifact_toml
+from artifact.configuration.artifact_toml import Config
 
 MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "%s")\n'
 SAMPLE = Path(__file__).parents[1] / "projects" / "accounting"
@@ -33,7 +33,7 @@ def write(top: Path, content: dict[str, str]) -> None:
 
 def initialised(top: Path, *arguments: str) -> Config:
     assert run(["init", *arguments]) == 0
-    return config.load(top)
+    return artifact_toml.load(top)
 
 
 def plain(top: Path, requirements: str = "django\n", settings: str = "") -> None:
@@ -130,7 +130,7 @@ def test_the_sample_project_is_understood_without_its_configuration(
     shutil.copytree(SAMPLE, top, dirs_exist_ok=True)
     (top / "artifact.toml").unlink()
     loaded = initialised(top)
-    written = config.load(SAMPLE)
+    written = artifact_toml.load(SAMPLE)
     assert loaded.django == written.django
     assert loaded.processes["web"].health == written.processes["web"].health
     assert loaded.processes["worker"].command.startswith("celery --app accounting worker")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from artifact import steps
 from artifact.errors import Refused
-from artifact.host import install, retention, rollback
+from artifact.host.commands import install, prune, rollback
 from artifact.site import Site
 
 
@@ -33,7 +33,7 @@ def run(events: int, command: str, path: str) -> None:
     elif command == "rollback":
         rollback.rollback(Site(Path(path)), rollback.Wishes(probation=0.0), hear)
     else:
-        retention.prune(Site(Path(path)), 1, 0.0, hear)
+        prune.prune(Site(Path(path)), 1, 0.0, hear)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from artifact import files, journal, manifest
-from artifact.host.records import releases
+from artifact import files, manifest
+from artifact.host.records import journal, releases
 from artifact.manifest import Install, Manifest
 from artifact.site import Site
 from tests.host.machine import ARTIFACT

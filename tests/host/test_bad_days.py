@@ -15,7 +15,7 @@ import pytest
 from artifact import steps
 from artifact.archive import signature
 from artifact.errors import Refused
-from artifact.host import retention
+from artifact.host.commands import prune
 from artifact.host.processes import applications
 from artifact.host.records import releases
 from artifact.manifest import Install, Process
@@ -159,7 +159,7 @@ def test_a_pinned_release_is_never_pruned(machine: Machine) -> None:
         "1", "3", "4", "current", "previous"
     ]  # fmt: skip
     assert "pinned" in machine.run("releases", str(machine.site.root)).stdout
-    assert retention.uses(machine.site)["1"] == ("pinned",)
+    assert prune.uses(machine.site)["1"] == ("pinned",)
 
 
 # the application's own checks

@@ -27,10 +27,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from artifact import files, journal, steps
+from artifact import files, steps
 from artifact.errors import Refused
-from artifact.host import install, recover, retention, rollback
-from artifact.host.records import freeze, history, releases, state
+from artifact.host.commands import install, prune, recover, rollback
+from artifact.host.records import freeze, history, journal, releases, state
 from artifact.manifest import Install
 from tests.host.machine import Machine
 from tests.host.site_model import KEEP, Model
@@ -102,7 +102,7 @@ class Sites(RuleBasedStateMachine):
 
     @rule(keep=st.integers(1, 4))
     def prunes(self, keep: int) -> None:
-        retention.prune(self.machine.site, keep, 0.0, steps.nobody)
+        prune.prune(self.machine.site, keep, 0.0, steps.nobody)
         self.model.pruned(keep)
 
     @rule(events=st.integers(1, 16), version=st.sampled_from(VERSIONS))
@@ -121,7 +121,7 @@ class Sites(RuleBasedStateMachine):
         if _is_good(run, version):
             # What it had no time to prune is left to the next.
             self.model.installed(version)
-            retention.prune(self.machine.site, KEEP, 0.0, steps.nobody)
+            prune.prune(self.machine.site, KEEP, 0.0, steps.nobody)
         elif run.reached("switch"):
             self.model.failed(version)
         elif version not in self.model.good and (

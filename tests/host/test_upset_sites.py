@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from artifact import journal, steps
+from artifact import steps
 from artifact.errors import Refused
-from artifact.host import retention, rollback, status
-from artifact.host.records import history, releases
+from artifact.host.commands import prune, rollback
+from artifact.host.inspecting import status
+from artifact.host.records import history, journal, releases
 from tests.host import interrupted
 from tortures import place as places
 from tortures.place import NEW, OLD, OLDEST, Place
@@ -59,7 +60,7 @@ def test_a_current_that_names_no_release_is_told_and_the_next_install_puts_it_ri
     problems = status.look(place.site).problems
     assert len(problems) == 1
     assert "gone" in problems[0] or "names no release of this site" in problems[0]
-    retention.prune(place.site, 1, 0.0, steps.nobody)
+    prune.prune(place.site, 1, 0.0, steps.nobody)
     assert OLD in history.here(place.site)
     place.install(OLD)
     assert os.readlink(place.site.current) == OLD
@@ -138,7 +139,7 @@ def test_a_journal_cut_off_anywhere_leaves_a_site_that_works(place: Place) -> No
         live = releases.live_version(place.site)
         assert live in {OLDEST, OLD}, at
         places.whole(place.site, live, place.artifacts)
-        retention.prune(place.site, 1, 0.0, steps.nobody)
+        prune.prune(place.site, 1, 0.0, steps.nobody)
         assert live in history.here(place.site), at
         place.install(NEW)
         places.judge_live(place.site, place.artifacts, NEW)
@@ -152,12 +153,12 @@ def test_a_clock_that_goes_back_an_hour_changes_no_order(
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     place.install(NEW)
     assert list(history.of(place.site)) == [NEW, OLD, OLDEST]
-    assert {one.name for one in retention.plan(place.site, 2).doomed} == {OLDEST}
+    assert {one.name for one in prune.plan(place.site, 2).doomed} == {OLDEST}
     rollback.rollback(place.site, rollback.Wishes(probation=0.0), steps.nobody)
     assert releases.live_version(place.site) == OLD
     places.judge(place.site, place.artifacts, {OLD})
     # What failed in what is now the future is kept until its week is over.
-    assert NEW not in {one.name for one in retention.plan(place.site, 1).doomed}
+    assert NEW not in {one.name for one in prune.plan(place.site, 1).doomed}
 
 
 def test_a_lock_is_worth_what_its_holder_is(place: Place) -> None:

@@ -24,8 +24,8 @@ from artifact.errors import (
 from artifact.host.migrations import commands, survey
 from artifact.host.migrations.survey import Database, Migration, Pending, Skipped
 from artifact.host.records import releases
+from artifact.host.records.journal import Journal, Line
 from artifact.host.records.releases import Release
-from artifact.journal import Journal, Line
 from artifact.site import Site
 
 BEFORE, AFTER, APPLYING, TAKING_BACK = "before", "after", "applying", "taking back"

@@ -7,7 +7,7 @@ import msgspec
 from artifact import steps
 from artifact.errors import MigrationFailed, MigrationHalfDone, Refused
 from artifact.host.migrations import applying, survey
-from artifact.journal import Run
+from artifact.host.records.journal import Run
 from artifact.site import Site
 
 

@@ -8,13 +8,13 @@ from typing import Literal
 
 import msgspec
 
-from artifact import journal, process, steps
+from artifact import process, steps
 from artifact.errors import Refused
 from artifact.host.migrations import applying, survey
 from artifact.host.migrations.survey import Migration, Pending
-from artifact.host.records import history, releases
+from artifact.host.records import history, journal, releases
+from artifact.host.records.journal import Journal
 from artifact.host.records.releases import Release
-from artifact.journal import Journal
 from artifact.site import Site
 from artifact.steps import Step
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from artifact import journal
+from artifact.host.records import journal
+from artifact.host.records.journal import Line
 from artifact.host.records.problem import Problem
-from artifact.journal import Line
 from artifact.site import Site
 
 UNKNOWN = "unknown"

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from artifact import overrides, schema, variables
-from artifact.config import StoreSection
+from artifact import variables
+from artifact.configuration import overrides, schema
+from artifact.configuration.artifact_toml import StoreSection
 from artifact.errors import ConfigurationError
 from artifact.host.records import find, settings
 from artifact.site import Site

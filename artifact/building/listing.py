@@ -1,0 +1,162 @@
+"""Which files may belong to a source: those that git tracks, or all but what never does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from artifact.archive import format as layout
+from artifact.building import git, patterns
+from artifact.errors import ArtifactRejected, BuildFailed
+
+IGNORE_FILE = ".artifactignore"
+_NAMED = 3
+"""So many names a warning gives before it says "and 12 more"."""
+
+# Without git nobody says what belongs to the project; these never do.
+_NEVER = frozenset({
+    ".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", ".tox", ".nox", ".mypy_cache",
+    ".pytest_cache", ".ruff_cache", ".env", ".DS_Store", ".idea", ".vscode",
+})  # fmt: skip
+_WORK_OF_BUILDS = ".artifact-"
+_NEVER_SUFFIXES = (".pyc", ".pyo", ".sqlite3", ".swp", "~")
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A path that may belong to the source, and what git says of it."""
+
+    path: str
+    executable: bool | None = None
+    """None: the file itself tells."""
+    blob: str = ""
+
+
+class Found(msgspec.Struct):
+    """What was found, and what became of it."""
+
+    candidates: list[Candidate]
+    changed: list[str]
+    untracked: list[str]
+    missing: list[str]
+
+
+def find(
+    root: Path,
+    checkout: git.Checkout | None,
+    exclude: Sequence[str],
+    own: Callable[[str], bool],
+) -> Found:
+    """Return what git tracks and knows; without git, what is not of the kinds left out always.
+
+    Args:
+        exclude: patterns of what is left out, beside those of `.artifactignore`.
+        own: tells the paths that earlier builds wrote into the project.
+    """
+    keep = _keeper(root, exclude, own)
+    if checkout is None:
+        return Found(list(_walk(root, keep)), [], [], [])
+    found = _tracked(root, "", checkout, keep)
+    found.untracked = [path for path in found.untracked if _is_news(root, path, keep)]
+    return found
+
+
+def _keeper(
+    root: Path, exclude: Sequence[str], own: Callable[[str], bool]
+) -> Callable[[str], bool]:
+    """Return what tells whether a path stays."""
+    ignored: list[str] = []
+    if (root / IGNORE_FILE).is_file():
+        ignored = (root / IGNORE_FILE).read_text("utf-8", "replace").splitlines()
+    if not ignored and not exclude:
+        return lambda path: not own(path)
+    specification = patterns.ignore([*ignored, *exclude], f"{IGNORE_FILE} or source.exclude")
+    return lambda path: not own(path) and not specification.match_file(path)
+
+
+def _is_news(root: Path, untracked: str, keep: Callable[[str], bool]) -> bool:
+    """Tell whether somebody may miss what git does not track; it names whole directories."""
+    if not untracked.endswith("/"):
+        return keep(untracked)
+    names = [name for name in os.listdir(root / untracked) if not name.startswith(_WORK_OF_BUILDS)]
+    return any(keep(f"{untracked}{name}") for name in names)
+
+
+def _tracked(root: Path, below: str, checkout: git.Checkout, keep: Callable[[str], bool]) -> Found:
+    changes = checkout.changes
+    found = Found([], [], [f"{below}{path}" for path in changes.untracked], [])
+    conflicts = sorted({entry.path for entry in checkout.tracked if entry.conflict})
+    if conflicts:
+        raise BuildFailed(
+            f"{some(conflicts)} {_has(conflicts)} conflicts of a merge",
+            hint="resolve them and commit",
+        )
+    found.changed = [f"{below}{path}" for path in changes.modes if keep(f"{below}{path}")]
+    for entry in checkout.tracked:
+        path = f"{below}{entry.path}"
+        if entry.mode == git.SUBMODULE:
+            if keep(f"{path}/"):
+                _add_submodule(root, path, keep, found)
+        elif keep(path):
+            mode = changes.modes.get(entry.path, entry.mode)
+            if mode == 0:  # deleted; where a link took its directory's place, lstat would find it
+                found.missing.append(path)
+                continue
+            blob = "" if entry.path in changes.modes else entry.blob
+            found.candidates.append(Candidate(path, git.permissions(mode) == 0o755, blob))
+    return found
+
+
+def _add_submodule(root: Path, path: str, keep: Callable[[str], bool], found: Found) -> None:
+    directory = root / path
+    inner = git.find(directory) if (directory / ".git").exists() else None
+    if inner is None:
+        raise BuildFailed(
+            f"the submodule {path} is not checked out",
+            hint="git submodule update --init --recursive",
+        )
+    more = _tracked(root, f"{path}/", inner, keep)
+    found.candidates += more.candidates
+    found.changed += more.changed
+    found.untracked += more.untracked
+    found.missing += more.missing
+
+
+def _walk(root: Path, keep: Callable[[str], bool]) -> Iterator[Candidate]:
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        for entry in os.scandir(root / below):
+            path = f"{below}{entry.name}"
+            if entry.name in _NEVER or entry.name.endswith(_NEVER_SUFFIXES):
+                continue
+            if entry.name.startswith(_WORK_OF_BUILDS):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):
+                    pending.append(f"{path}/")
+            elif keep(path) and not (path.endswith(".tgz") and _is_artifact(Path(entry.path))):
+                yield Candidate(path)
+
+
+def _is_artifact(path: Path) -> bool:
+    """Tell whether an earlier build of ours wrote this file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(-layout.FOOTER_BYTES, os.SEEK_END)
+            layout.decode_footer(stream.read())
+    except (OSError, ArtifactRejected):
+        return False
+    return True
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first names for a message, and how many more there are."""
+    shown = ", ".join(names[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
+
+
+def _has(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"

@@ -1,0 +1,261 @@
+"""Find what a project requires and read it: requirement files, locks, pyproject.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from packaging.markers import Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+from artifact import variables
+from artifact.building.environments.interpreter import Interpreter
+from artifact.building.locking import indexes, requirement_files, requirement_tables
+from artifact.building.locking.entries import Entry
+from artifact.building.locking.indexes import Options
+from artifact.building.locking.requirement_files import Parsed
+from artifact.configuration.artifact_toml import RequirementsSection
+from artifact.errors import UsageError
+
+LOCK = "requirements.lock"
+"""What `artifact lock` writes."""
+_IN_ORDER = (
+    LOCK,
+    "uv.lock",
+    "pylock.toml",
+    "requirements.txt",
+    "requirements.in",
+    "pyproject.toml",
+)
+_FOREIGN = ("uv.lock", "pylock.toml")
+_UNPINNED = ("requirements.in", "requirements.txt", "pyproject.toml")
+
+Kind = Literal["requirements", "uv.lock"]
+
+
+class Input(msgspec.Struct, frozen=True):
+    """Everything a project says about what it requires."""
+
+    origin: str
+    """The file or files, as the user knows them: "requirements.txt"."""
+    kind: Kind
+    entries: tuple[Entry, ...] = ()
+    """Those whose marker applies to the interpreter."""
+    constraints: tuple[Entry, ...] = ()
+    options: Options = msgspec.field(default_factory=Options)
+    pinned: bool = False
+    """Whether it is a lock: every entry, of any marker, is pinned with hashes."""
+    digest: str = ""
+    """Of the file's bytes where it is not read here (uv.lock)."""
+
+
+def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> tuple[Path, ...]:
+    """Return the files a project's requirements are in: the configured ones, else the first found.
+
+    Args:
+        locks: take a lock where there is one; `artifact lock` looks for what to lock.
+
+    Raises:
+        UsageError: a configured file is missing, or there is none.
+    """
+    named = [name for name in section.files if locks or Path(name).name != LOCK]
+    if named:
+        paths = tuple(project / name for name in named)
+        for path in paths:
+            if not path.is_file():
+                raise UsageError(
+                    f"requirements.files: there is no file {_shown(path, project)} in {project}",
+                    hint="correct the name, or remove the key to have the files found",
+                )
+        return paths
+    for name in () if locks else _FOREIGN:
+        if (project / name).is_file():
+            raise UsageError(
+                f"{project} is locked by {name}, which builds use as it is",
+                hint=f"lock with the tool that wrote {name}, or remove it",
+            )
+    for name in _IN_ORDER if locks else _UNPINNED:
+        path = project / name
+        if path.is_file() and (
+            name != "pyproject.toml" or requirement_tables.has_dependencies(path, section)
+        ):
+            return (path,)
+    raise UsageError(
+        f"{project} has no requirements file",
+        hint=f"write a requirements.txt (it may be empty), or name it in artifact.toml: "
+        f'[requirements] files = ["…"]; looked for {", ".join(_IN_ORDER)}',
+    )
+
+
+def read(
+    project: Path, section: RequirementsSection, interpreter: Interpreter, paths: Iterable[Path]
+) -> Input:
+    """Read requirement files, locks and pyproject.toml files.
+
+    Raises:
+        UsageError: a file is malformed or holds something that cannot be built from.
+        BuildFailed: a file says that it is for another Python.
+    """
+    paths = tuple(paths)
+    if any(path.name == "uv.lock" for path in paths):
+        return _uv_lock(project, section, paths)
+    parts = [_part(path, project, section, interpreter) for path in paths]
+    entries = tuple(entry for part in parts for entry in part.entries)
+    options = Options()
+    for part in parts:
+        options = _join(options, part.options)
+    pinned = _is_lock(paths, entries)
+    _hold_to_hashes(entries, options, pinned=pinned)
+    return Input(
+        origin=", ".join(_shown(path, project) for path in paths),
+        kind="requirements",
+        entries=applying(entries, interpreter),
+        constraints=applying(_constraints(project, parts), interpreter),
+        options=options,
+        pinned=pinned,
+    )
+
+
+def _constraints(project: Path, parts: Iterable[Parsed]) -> tuple[Entry, ...]:
+    """Return the constraints of requirement files, and those that pip is configured with."""
+    found = [entry for part in parts for entry in part.constraints]
+    for path in indexes.constraint_files(variables.everything()):
+        configured = requirement_files.parse(project / path, project, variables.everything())
+        found += [*configured.entries, *configured.constraints]
+    for entry in found:
+        if entry.kind != "index":
+            raise UsageError(
+                f"{entry.where}: {entry.written} is a link, and a constraint cannot be one",
+                hint="move the line to a requirements file",
+            )
+    return tuple(found)
+
+
+def _is_lock(paths: Iterable[Path], entries: Iterable[Entry]) -> bool:
+    """Tell whether entries are all there is: links alone do not say what they depend on."""
+    entries = tuple(entries)
+    if not all(entry.pinned for entry in entries):
+        return False
+    named = all(path.name == LOCK or path.name.startswith("pylock.") for path in paths)
+    return named or not entries or any(entry.kind == "index" for entry in entries)
+
+
+def applying(entries: Iterable[Entry], interpreter: Interpreter) -> tuple[Entry, ...]:
+    """Return the entries whose marker applies to an interpreter, without their markers.
+
+    Raises:
+        UsageError: a marker is malformed.
+    """
+    environment = {**interpreter.markers, "extra": ""}
+    return tuple(
+        replace(entry, marker="")
+        for entry in entries
+        if not entry.marker or _applies(entry.marker, environment, entry.where)
+    )
+
+
+def _part(
+    path: Path, project: Path, section: RequirementsSection, interpreter: Interpreter
+) -> Parsed:
+    shown = _shown(path, project)
+    if path.name == "pyproject.toml":
+        return Parsed(requirement_tables.read_pyproject(path, shown, project, section, interpreter))
+    if path.name.startswith("pylock.") and path.suffix == ".toml":
+        return Parsed(requirement_tables.read_pylock(path, shown, project, section, interpreter))
+    return requirement_files.parse(path, project, variables.everything())
+
+
+def _join(first: Options, second: Options) -> Options:
+    return Options(
+        index_url=second.index_url or first.index_url,
+        extra_index_urls=(*first.extra_index_urls, *second.extra_index_urls),
+        find_links=(*first.find_links, *second.find_links),
+        trusted_hosts=(*first.trusted_hosts, *second.trusted_hosts),
+        no_index=first.no_index or second.no_index,
+        pre=first.pre or second.pre,
+        prefer_binary=first.prefer_binary or second.prefer_binary,
+        require_hashes=first.require_hashes or second.require_hashes,
+        no_binary=tuple(sorted({*first.no_binary, *second.no_binary})),
+        only_binary=tuple(sorted({*first.only_binary, *second.only_binary})),
+    )
+
+
+def _applies(marker: str, environment: Mapping[str, str], where: str) -> bool:
+    try:
+        return Marker(marker).evaluate(environment)
+    except ValueError as error:
+        raise UsageError(
+            f"{where}: {marker!r} is not an environment marker",
+            hint='a marker looks like `python_version < "3.12"`',
+        ) from error
+
+
+def _hold_to_hashes(entries: Iterable[Entry], options: Options, *, pinned: bool) -> None:
+    if not options.require_hashes or pinned:
+        return
+    loose = next(entry for entry in entries if not entry.pinned)
+    raise UsageError(
+        f"{loose.where}: {loose.name} is not pinned with hashes, "
+        "though the file says `--require-hashes`",
+        hint="add its hash; or remove that line and run `artifact lock`, which writes all hashes",
+    )
+
+
+def _uv_lock(project: Path, section: RequirementsSection, paths: tuple[Path, ...]) -> Input:
+    if len(paths) > 1:
+        raise UsageError(
+            "requirements.files: uv.lock cannot be joined with other files",
+            hint="name uv.lock alone: it holds everything the project requires",
+        )
+    beside = paths[0].with_name("pyproject.toml")
+    if not beside.is_file():
+        raise UsageError(
+            f"{_shown(paths[0], project)} has no pyproject.toml beside it",
+            hint="commit pyproject.toml too: uv.lock belongs to it",
+        )
+    digest = hashlib.sha256(repr((section.extras, section.groups)).encode())
+    for path in (paths[0], beside):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return Input(_shown(paths[0], project), "uv.lock", pinned=True, digest=digest.hexdigest())
+
+
+def _shown(path: Path, project: Path) -> str:
+    relative = os.path.relpath(path, project)
+    return str(path) if relative.startswith("../..") else relative
+
+
+def source_of_lock(project: Path) -> Path | None:
+    """Return the requirement file that `requirements.lock` was most likely made from."""
+    for name in ("requirements.in", "requirements.txt"):
+        if (project / name).is_file():
+            return project / name
+    return None
+
+
+def satisfies(version: str, specifier: str) -> bool:
+    """Tell whether a version is within a range; a range nobody can read takes any."""
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def name_of(text: str) -> str:
+    """Return the normalised name in "Django", "django==5.2" or "django[argon2]".
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return canonicalize_name(Requirement(text).name)
+    except InvalidRequirement as error:
+        raise UsageError(
+            f"{text!r} is not the name of a package", hint="a name looks like `django`"
+        ) from error

@@ -1,0 +1,1 @@
+"""What people write down: artifact.toml, site.toml, and how their values are checked."""

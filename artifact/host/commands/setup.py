@@ -1,0 +1,229 @@
+"""Prepare a server for a site in one step: observe, plan, run; what is so already stays as it is.
+
+Files that people edit later (site.toml, env) are written once; files that are ours (supervisor's,
+nginx's) are replaced for as long as nobody has edited them, and refused to be after that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import structs
+
+from artifact import files, steps
+from artifact.errors import Refused, UsageError
+from artifact.host.inspecting.observe import site_of
+from artifact.host.inspecting.preflight import check_platform
+from artifact.host.preparing import accounts, directories, placing, programs, proxy
+from artifact.host.preparing.lines import Aim, Found, Line, Wishes
+from artifact.host.records import find, problem, releases
+from artifact.host.records import settings as site_settings
+from artifact.host.records.generated import marked
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings, SupervisorSection
+from artifact.manifest import Manifest
+from artifact.site import Site
+from artifact.steps import Step
+
+__all__ = ["Outcome", "Wishes", "plan", "setup", "subject"]
+
+_WAIT_SECONDS = 60.0
+
+_ENV = """\
+# What the application's processes see: KEY=value lines. There is no shell: no quotes, no $,
+# no `export`. Restart the processes, or install a release, for a change to take effect.
+"""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What was done, or would be."""
+
+    site: Site
+    name: str
+    found: tuple[Found, ...]
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Everything that belongs to a prepared server, in order."""
+        return tuple(one for one in self.found if isinstance(one, Line))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why nothing would be done."""
+        return tuple(one for one in self.found if isinstance(one, Problem))
+
+    @property
+    def warnings(self) -> tuple[steps.Warned, ...]:
+        """What a person has yet to do."""
+        return tuple(one for one in self.found if isinstance(one, steps.Warned))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is left to do; empty on a server that is prepared."""
+        return tuple(line.step for line in self.lines if line.step is not None)
+
+
+def subject(reference: str) -> tuple[Site, Manifest]:
+    """Return the site and the manifest of an artifact's file, or of a site's live release.
+
+    Raises:
+        UsageError: there is neither a file nor a site of that name.
+        ArtifactRejected: the file is no artifact for this machine.
+        Refused: the site has no live release.
+    """
+    path = Path(reference)
+    if path.is_file() or path.suffix == ".tgz":
+        from artifact.archive import reader
+
+        with reader.open_artifact(path) as artifact:
+            check_platform(artifact.manifest)
+            return site_of(artifact, ""), artifact.manifest
+    try:
+        site = find.find(reference)
+    except UsageError as error:
+        raise UsageError(
+            error.message, hint="a new site is set up from an artifact: accounting-1337.tgz"
+        ) from error
+    live = releases.live_version(site)
+    if not live:
+        raise Refused(
+            f"{site.root} has no live release that would tell its processes",
+            hint="set it up from an artifact: accounting-1337.tgz",
+        )
+    return site, releases.read(site, live).manifest
+
+
+def plan(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -> Outcome:
+    """Look at the server and say what is left to do; changes nothing.
+
+    Raises:
+        ConfigurationError: the site's own settings are wrong.
+        Refused: nginx or supervisor is not where it was said to be.
+    """
+    with _in_words():
+        return Outcome(site, manifest.name, tuple(_all(_aim(site, manifest, wishes), tell)))
+
+
+def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -> Outcome:
+    """Prepare the server; when a step fails, those before it are taken back.
+
+    Raises:
+        Refused: a person's file is in the way, rights are missing, or a program said no.
+        Locked: another run is at work in the site.
+    """
+    refused = f"{site.root} cannot be set up"
+    problem.refuse(plan(site, manifest, wishes, tell).problems, refused, tell)
+    with _in_words(), _alone(site, tell):
+        # Again, for what was so before the lock may be no longer.
+        outcome = plan(site, manifest, wishes, tell)
+        problem.refuse(outcome.problems, refused, tell)
+        for line in outcome.lines:
+            if line.step is None:
+                tell(steps.Said(f"already so: {line.summary}"))
+        steps.run(outcome.steps, tell)
+    for warning in outcome.warnings:
+        tell(warning)
+    return outcome
+
+
+def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
+    settings = _with_supervisor(site_settings.load(site))
+    user = wishes.user or settings.user
+    # A site.toml without a user is a decision; without a site.toml nobody has decided.
+    if not user and os.geteuid() == 0 and not site.settings.exists():
+        user = manifest.name
+    return Aim(site, manifest, wishes, settings, settings.merged(manifest.install), user)
+
+
+def _with_supervisor(settings: Settings) -> Settings:
+    """Where nothing is at the usual socket and one supervisor runs elsewhere, that one is meant."""
+    usual = site_settings.DEFAULT_SUPERVISOR
+    if settings.supervisor.url != usual or Path(usual.removeprefix("unix://")).exists():
+        return settings
+    from artifact.services import supervisor_files
+
+    addresses = supervisor_files.running()
+    if len(addresses) != 1:
+        return settings
+    return structs.replace(settings, supervisor=SupervisorSection(url=addresses[0]))
+
+
+def _all(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
+    site = aim.site
+    yield from accounts.find(aim)
+    yield from directories.find(aim)
+    yield from _settings(aim)
+    if site.variables.exists():
+        yield placing.closed(site.variables, 0o640, "the application's variables")
+    else:
+        yield placing.write("env", site.variables, _ENV, 0o640, group=aim.user)
+    yield from _shared_files(aim)
+    yield from programs.find(aim, tell)
+    yield from proxy.find(aim, tell)
+
+
+def _settings(aim: Aim) -> Iterator[Found]:
+    path = aim.site.settings
+    content = marked(_settings_body(aim))
+    whose = placing.whose(path, content)
+    if whose == "edited" and aim.wishes.user and aim.wishes.user != aim.settings.user:
+        yield Problem(
+            f"{path} was edited and has user {aim.settings.user!r}, not {aim.wishes.user!r}",
+            f'write user = "{aim.wishes.user}" there, then repeat',
+        )
+    elif whose in {"edited", "same"}:
+        note = ", edited: it stays as it is" if whose == "edited" else ""
+        yield Line("settings", f"{path}{note}")
+    else:
+        mode = 0o640 if "@" in aim.settings.supervisor.url else 0o644
+        yield placing.write("settings", path, content, mode)
+
+
+def _settings_body(aim: Aim) -> str:
+    import json  # a JSON string is a TOML string
+
+    lines = [
+        "# This server's own settings. [install] overrides what the artifact says, e.g. keep = 3."
+    ]
+    if aim.user:
+        lines += [f"user = {json.dumps(aim.user)}"]
+    url = aim.settings.supervisor.url
+    if url != site_settings.DEFAULT_SUPERVISOR:
+        lines += ["", "[supervisor]", f"url = {json.dumps(url, ensure_ascii=False)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _shared_files(aim: Aim) -> Iterator[Found]:
+    from artifact.host.trees.links import missing_files
+
+    for path in missing_files(aim.site, aim.install.shared):
+        yield steps.Warned(
+            f"the shared file {path} is missing", "put it there before the first install"
+        )
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Say what the disk said; what was done before is taken back when it gets here."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(
+            f"{error.filename or 'the disk'} cannot be used: {error.strerror or error}",
+            hint="run as root; `df -h` shows what is free",
+        ) from error
+
+
+@contextlib.contextmanager
+def _alone(site: Site, tell: steps.Listener) -> Iterator[None]:
+    """Hold the site's lock; the directory it lies in is made first, and may stay."""
+    if not site.private.is_dir():
+        site.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        site.private.mkdir(mode=0o700, exist_ok=True)
+        tell(steps.Said(f"made {site.private}"))
+    with files.locked(site.lock, doing="setting the server up", wait=_WAIT_SECONDS, tell=tell):
+        yield

@@ -1,0 +1,1 @@
+"""What is found out about a server and a site without changing anything."""

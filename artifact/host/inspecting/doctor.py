@@ -1,0 +1,310 @@
+"""Check a server for a site, before an install has to: every finding comes with its fix."""
+
+from __future__ import annotations
+
+import pwd
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from artifact import stores
+from artifact.errors import ArtifactError, ConfigurationError, Refused
+from artifact.host.inspecting import preflight, status
+from artifact.host.processes import health, launch, programs
+from artifact.host.processes.programs import Wanted
+from artifact.host.records import freeze, history, journal, releases, settings, store
+from artifact.host.records.problem import Problem
+from artifact.host.records.settings import Settings
+from artifact.host.trees import content, links
+from artifact.manifest import Manifest
+from artifact.services import nginx, supervisor
+from artifact.site import Site
+from artifact.stores import addresses
+
+_CLOCK_SECONDS = 60
+"""By which two machines' clocks may differ, and no one should care."""
+
+_HEALTH_SECONDS = 5.0
+_PRIVATE_TO_OTHERS = 0o027
+"""What the env file grants to nobody: writing for its group, anything for others."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that is wrong."""
+
+    check: str
+    """Stable: "rights", "disk", "nginx"…"""
+    text: str
+    hint: str
+    """The next command to run, or the line to change."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was looked at and what was found."""
+
+    site: Site
+    name: str
+    live: str
+    """Version of the live release; empty when none is."""
+    checks: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+class _Subject(msgspec.Struct, frozen=True):
+    site: Site
+    settings: Settings
+    manifest: Manifest | None
+    """The live release's; None before the first install."""
+    nginx: Path
+
+
+def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
+    """Look at everything that an install or a running release of the site depends on.
+
+    Changes nothing. One check that cannot be done does not keep the others from being done.
+    """
+    findings: list[Finding] = []
+    chosen = Settings()
+    try:
+        chosen = settings.load(site)
+    except ConfigurationError as error:
+        findings.append(Finding("settings", error.message, error.hint or f"edit {site.settings}"))
+    live = releases.live_version(site)
+    manifest = None
+    try:
+        manifest = releases.read(site, live).manifest if live else None
+    except Refused as error:
+        findings.append(Finding("release", error.message, error.hint))
+    if not live:
+        nothing = history.nothing_live(site)
+        findings.append(Finding("release", nothing.text, nothing.hint))
+    subject = _Subject(site, chosen, manifest, nginx_directory)
+    for name, check in _CHECKS.items():
+        findings += [
+            # What raises without a hint is what a setup puts in place: a user, a directory.
+            Finding(name, one.text, one.hint or f"artifact setup {site.root}")
+            for one in _checked(check, subject)
+        ]
+    return Report(
+        site=site,
+        name=manifest.name if manifest else site.root.name,
+        live=live,
+        checks=("settings", "release", *_CHECKS),
+        findings=tuple(findings),
+    )
+
+
+def _checked(
+    check: Callable[[_Subject], Iterator[Problem]], subject: _Subject
+) -> Iterator[Problem]:
+    try:
+        yield from check(subject)
+    except ArtifactError as error:
+        yield Problem(error.message, error.hint)
+    except supervisor.SupervisorError as error:
+        yield Problem(str(error), error.hint)
+    except OSError as error:
+        yield Problem(f"it cannot be looked at: {error}", "run it as root")
+
+
+def _supervisor(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is None:
+        supervisor.members(subject.settings.supervisor.url)
+        return
+    install = subject.settings.merged(subject.manifest.install)
+    if install.restart == "none" or not subject.manifest.processes:
+        return
+    wanted = Wanted(subject.site, subject.manifest, subject.settings, install)
+    found = list(programs.problems(wanted))
+    yield from found
+    try:
+        yield from programs.details(wanted)
+    except supervisor.SupervisorError:
+        if not found:
+            raise
+
+
+def _disk(subject: _Subject) -> Iterator[Problem]:
+    """The next release is as large as the live one, until it is known."""
+    components = subject.manifest.components if subject.manifest else ()
+    yield from preflight.room(subject.site, components)
+
+
+def _rights(subject: _Subject) -> Iterator[Problem]:
+    site = subject.site
+    yield from preflight.rights(site)
+    mode = stat.S_IMODE(site.private.stat().st_mode)
+    if mode & 0o077:
+        yield Problem(
+            f"{site.private} has mode {mode:04o}: others can reach the private sockets",
+            f"chmod 0700 {site.private}",
+        )
+    user = launch.user_of(site)
+    for path in (site.root, site.releases, site.environments, site.shared, *_live(subject)):
+        if path.is_dir() and not preflight.may(user, path, 0o5):
+            yield Problem(
+                f"{path} cannot be read by {user.pw_name}, who the processes run as",
+                f"chmod a+rx {path}",
+            )
+    if subject.manifest is not None:
+        yield from _shared_directories(subject, user)
+
+
+def _shared_directories(subject: _Subject, user: pwd.struct_passwd) -> Iterator[Problem]:
+    assert subject.manifest is not None
+    install = subject.settings.merged(subject.manifest.install)
+    for relative, is_directory in links.shared_paths(install.shared):
+        path = subject.site.shared / relative
+        if is_directory and path.is_dir() and not preflight.may(user, path, 0o7):
+            yield Problem(
+                f"the shared directory {path} cannot be written by {user.pw_name}, "
+                "who the processes run as",
+                f"chown {user.pw_name} {path}",
+            )
+
+
+def _live(subject: _Subject) -> Iterator[Path]:
+    if subject.manifest is not None:
+        release = subject.site.release(subject.manifest.version)
+        yield release
+        yield (release / "virtualenv").resolve()
+
+
+def _content(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is not None:
+        install = subject.settings.merged(subject.manifest.install)
+        release = releases.read(subject.site, subject.manifest.version)
+        yield from content.problems(release, install.shared)
+
+
+def _interpreter(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is not None:
+        yield from preflight.interpreter(subject.manifest.python)
+        yield from preflight.readable(subject.site, subject.manifest.python)
+
+
+def _glibc(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is not None:
+        yield from preflight.glibc(subject.manifest.python)
+
+
+def _shared(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is not None:
+        install = subject.settings.merged(subject.manifest.install)
+        yield from preflight.shared_files(subject.site, install.shared)
+
+
+def _env(subject: _Subject) -> Iterator[Problem]:
+    yield from preflight.application(subject.site)
+    path = subject.site.variables
+    if not path.exists():
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _PRIVATE_TO_OTHERS:
+        yield Problem(
+            f"{path} has mode {mode:04o}, and holds what others must not read or change",
+            f"chmod 0640 {path}",
+        )
+
+
+def _health(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is None:
+        return
+    if subject.settings.merged(subject.manifest.install).restart == "none":
+        return
+    for name, process in subject.manifest.processes.items():
+        if not process.listen:
+            continue
+        wish, address = health.of(process), health.connectable(process.listen)
+        answer = health.ask(address, wish, timeout=_HEALTH_SECONDS)
+        if not answer.ok:
+            yield Problem(
+                f"{name} does not answer well at {address}{wish.path}: {answer.text}",
+                answer.hint or f"artifact status {subject.site.root}",
+            )
+
+
+def _runs(subject: _Subject) -> Iterator[Problem]:
+    """Find what keeps the next run from starting as it should."""
+    site = subject.site
+    frozen = freeze.read(site)
+    if frozen is not None:
+        yield Problem(f"installs are refused: {site.root} is {frozen.describe()}", "artifact thaw")
+    last = journal.last_run(site.journal)
+    if last is not None and last.over is None and not status.is_locked(site.lock):
+        began = last.began
+        yield Problem(
+            f"the {began.command} {began.version} by {began.who} at {began.time} did not end",
+            f"artifact recover {site.root}",
+        )
+
+
+def _store(subject: _Subject) -> Iterator[Problem]:
+    """Ask the configured store for the live release, as an install asks for one."""
+    named = subject.manifest.name if subject.manifest else subject.site.root.name
+    section = store.section(named, str(subject.site.root))
+    if not section.url:
+        return
+    version = subject.manifest.version if subject.manifest else "1"
+    # Whether it is there does not matter: it may have been pruned, or come from a file.
+    stores.open_store(section.url, section).stat(addresses.artifact(named, version))
+    yield from ()
+
+
+def _nginx(subject: _Subject) -> Iterator[Problem]:
+    if subject.manifest is None or not (subject.nginx / "nginx.conf").is_file():
+        return
+    place = nginx.place(subject.nginx, subject.manifest.name)
+    if not place.file.exists():
+        return
+    nginx.test(place.main)
+    if place.link is not None and not place.link.exists():
+        yield Problem(
+            f"{place.file} is not enabled",
+            f"ln -s {place.file} {place.link} && nginx -t && nginx -s reload",
+        )
+    text = place.file.read_text("utf-8", "replace")
+    addresses = [one.listen for one in subject.manifest.processes.values() if one.listen]
+    if addresses and not any(nginx.address(listen) in text for listen in addresses):
+        yield Problem(
+            f"{place.file} does not pass requests on to {health.connectable(addresses[0])}",
+            f"artifact setup {subject.site.root} --nginx",
+        )
+
+
+def _clock(subject: _Subject) -> Iterator[Problem]:
+    """The clock is behind when something here was made later than now."""
+    site, now = subject.site, time.time()
+    made = {str(path): path.stat().st_mtime for path in (site.journal, site.state) if path.exists()}
+    if subject.manifest is not None:
+        made[f"the commit of {subject.manifest.reference}"] = subject.manifest.created
+    what, latest = max(made.items(), key=lambda item: item[1], default=("", 0.0))
+    if latest > now + _CLOCK_SECONDS:
+        yield Problem(
+            f"the clock says {_shown(now)}, and {what} is of {_shown(latest)}",
+            "timedatectl set-ntp true",
+        )
+
+
+def _shown(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+_CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
+    "supervisor": _supervisor,
+    "disk": _disk,
+    "rights": _rights,
+    "content": _content,
+    "interpreter": _interpreter,
+    "glibc": _glibc,
+    "shared": _shared,
+    "env": _env,
+    "health": _health,
+    "runs": _runs,
+    "store": _store,
+    "nginx": _nginx,
+    "clock": _clock,
+}

@@ -1,0 +1,187 @@
+"""Look at an artifact and a site: every fact an install's plan is written from. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from artifact.archive.reader import Artifact
+from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
+from artifact.host.records import journal, releases
+from artifact.host.records import settings as site_settings
+from artifact.host.records.settings import Settings
+from artifact.host.trees import incoming, unpack
+from artifact.manifest import Install, Manifest
+from artifact.site import Site
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What was found."""
+
+    artifact: Artifact
+    site: Site
+    settings: Settings
+    install: Install
+    """The manifest's settings with the server's own on top."""
+    live: str
+    """The version `current` points at; empty on a first install."""
+    live_digest: str
+    live_sequence: int
+    """Its place among the versions of its name; 0 where it does not say."""
+    live_state: str
+    """What the journal says of it: "good" when its install ended well."""
+    environment: str | None
+    """None: not here. "": here and the same. Else how it differs."""
+    marked: bool
+    """Nothing of the environment was looked at: an earlier run had compared it."""
+    release: str | None
+    """Of the release, as of the environment."""
+    fetch: Mapping[str, int]
+    """Bytes of each component to be unpacked that have to be fetched; of none from a file."""
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.artifact.manifest
+
+    @property
+    def already_live(self) -> bool:
+        """Tell whether there is nothing to do, provided that it is healthy."""
+        return (
+            self.live == self.manifest.version
+            and self.live_digest == self.artifact.digest
+            and self.live_state == "good"
+        )
+
+    @property
+    def managed(self) -> bool:
+        """Tell whether supervisor runs processes that the switch has to restart."""
+        return self.install.restart != "none" and bool(self.manifest.processes)
+
+
+def site_of(artifact: Artifact, root: str) -> Site:
+    """Return the site an artifact belongs to: the one its environment was compiled for.
+
+    Args:
+        root: where the user wants it; "" takes the artifact's word.
+
+    Raises:
+        ArtifactRejected: its root is no place for a site.
+        Refused: it belongs to another site than the one asked for.
+    """
+    own = artifact.manifest.root
+    path = Path(own)
+    if not path.is_absolute() or ".." in path.parts or str(path) != own or own == "/":
+        raise ArtifactRejected(f"{artifact.manifest.reference} has an impossible root, {own!r}")
+    if root and Path(root).resolve() != path.resolve():
+        raise Refused(
+            f"{artifact.manifest.reference} was built for {own}, not for {root}: "
+            "its environment works at that path only",
+            hint=f'install it on a server with that site, or build it with root = "{root}"',
+        )
+    return Site(path)
+
+
+def check_digest(artifact: Artifact, wanted: str) -> None:
+    """Compare the artifact's identity with the one asked for.
+
+    Raises:
+        UsageError: what was asked for is no digest.
+        ArtifactRejected: it is another.
+    """
+    if not wanted.startswith("sha256:") or len(wanted) != len(artifact.digest):
+        raise UsageError(f"{wanted!r} is not a digest", hint="sha256:… as `artifact build` says it")
+    if wanted != artifact.digest:
+        raise ArtifactRejected(
+            f"{artifact.manifest.reference} is {artifact.digest}, not {wanted}",
+            hint="fetch it again, or find out who built this one",
+        )
+
+
+def check_signature(artifact: Artifact, site: Site) -> str:
+    """Refuse what nobody signed whom the site's own settings allow to; return who signed it.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+        UsageError: there is no such file of signers.
+        ArtifactRejected: it is not signed, or not by one of them.
+    """
+    signers = site_settings.load(site).signers
+    if not signers:
+        return ""
+    if not Path(signers).is_absolute():
+        raise ConfigurationError(f"{site.settings}: signers: {signers!r} is no absolute path")
+    from artifact.archive import reader, signature
+
+    with reader.naming(artifact.name):
+        return signature.verify(artifact.content, artifact.signature, Path(signers))
+
+
+def check_same_version(artifact: Artifact, site: Site) -> None:
+    """Refuse other content under a version that the site has already.
+
+    Raises:
+        Refused: the version is taken.
+    """
+    digest = releases.digest_of(site, artifact.manifest.version)
+    if digest and digest != artifact.digest:
+        raise Refused(
+            f"{site.root} has another {artifact.manifest.reference}: {digest}, "
+            f"and this one is {artifact.digest}",
+            hint="build it under a new version; one version is one content",
+        )
+
+
+def check_sequence(facts: Facts) -> None:
+    """Refuse an artifact that is older than the live release.
+
+    Raises:
+        Refused: its sequence is lower; where either has none, nobody can tell.
+    """
+    own, live = facts.manifest.sequence, facts.live_sequence
+    if 0 < own < live:
+        raise Refused(
+            f"{facts.manifest.reference} is older than the live {facts.live}: "
+            f"sequence {own} instead of {live}",
+            hint=f"`artifact rollback` goes back to what is in {facts.site.root}; "
+            "--allow-downgrade installs it all the same",
+        )
+
+
+def observe(artifact: Artifact, site: Site) -> Facts:
+    """Look at everything.
+
+    Raises:
+        ConfigurationError: the site's own settings are wrong.
+    """
+    settings = site_settings.load(site)
+    install = settings.merged(artifact.manifest.install)
+    live = releases.live_version(site)
+    states = journal.release_states(site.journal)
+    incoming.recall(artifact, site)
+    environment, marked = unpack.environment_there(artifact, site)
+    release = unpack.release_fault(artifact, site, install.shared)
+    names = [unpack.ENVIRONMENT] if environment is None else []
+    names += unpack.of_release(artifact) if release != "" else ()
+    return Facts(
+        artifact=artifact,
+        site=site,
+        settings=settings,
+        install=install,
+        live=live,
+        live_digest=releases.digest_of(site, live) if live else "",
+        live_sequence=_sequence(site, live),
+        live_state=states[live].state if live in states else "",
+        environment=environment,
+        marked=marked,
+        release=release,
+        fetch=incoming.to_fetch(artifact, site, names),
+    )
+
+
+def _sequence(site: Site, version: str) -> int:
+    try:
+        return releases.read(site, version).manifest.sequence if version else 0
+    except Refused:
+        return 0

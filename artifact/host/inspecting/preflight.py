@@ -1,0 +1,237 @@
+"""Find everything that would make an install fail, all at once, before anything is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from artifact import process
+from artifact.errors import ArtifactRejected, ConfigurationError
+from artifact.host.inspecting.observe import Facts
+from artifact.host.processes import launch, programs
+from artifact.host.records import settings
+from artifact.host.records.problem import Problem as Problem  # others know it by this name
+from artifact.host.trees import content, links, unpack
+from artifact.manifest import Component, Manifest, Python
+from artifact.site import Site
+
+_BLOCK = 4096
+_SPARE_BYTES = 32 << 20
+_SPARE_INODES = 200
+"""Journal, links, logs, and whatever else writes to this disk meanwhile."""
+
+_PROBE = (
+    "import json, platform, sys, sysconfig;"
+    "print(json.dumps([sys.implementation.name, platform.python_version(),"
+    " sysconfig.get_config_var('SOABI') or '']))"
+)
+
+
+def check_platform(manifest: Manifest) -> None:
+    """Compare the kind of machine.
+
+    Raises:
+        ArtifactRejected: the artifact can never run here.
+    """
+    here = f"linux-{os.uname().machine}"
+    if manifest.python.platform != here:
+        raise ArtifactRejected(
+            f"{manifest.reference} is for {manifest.python.platform}; this machine is {here}",
+            hint="build it on a machine like this one",
+        )
+
+
+def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
+    """Return all reasons not to install; an empty list when there are none.
+
+    Args:
+        artifact_command: what supervisor is to run, for the program that a hint shows.
+    """
+    return [
+        *rights(facts.site),
+        *_space(facts),
+        *interpreter(facts.manifest.python),
+        *(readable(facts.site, facts.manifest.python) if facts.managed else ()),
+        *glibc(facts.manifest.python),
+        *_content(facts),
+        *shared_files(facts.site, facts.install.shared),
+        *application(facts.site),
+        *_supervisor(facts, artifact_command),
+    ]
+
+
+def rights(site: Site) -> Iterator[Problem]:
+    """Find what of the site we cannot write, and what cannot be renamed into place."""
+    for path in (site.root, site.releases, site.environments, site.private, site.shared):
+        there = _existing(path)
+        if not os.access(there, os.W_OK | os.X_OK):
+            yield Problem(
+                f"{there} cannot be written by uid {os.geteuid()}",
+                "run as the site's owner, or: "
+                f"sudo install -d -o {os.geteuid()} {site.root}; then repeat",
+            )
+    devices = {
+        _existing(path).stat().st_dev for path in (site.private, site.releases, site.environments)
+    }
+    if len(devices) > 1:
+        yield Problem(
+            f"{site.root}'s releases, virtualenv and .artifact are on different file systems",
+            "put them on one: a rename between file systems is not one step",
+        )
+
+
+def _space(facts: Facts) -> Iterator[Problem]:
+    names = [unpack.ENVIRONMENT] if facts.environment is None else []
+    names += unpack.of_release(facts.artifact) if facts.release != "" else ()
+    components = [facts.manifest.component(name) for name in names]
+    if not components:
+        return
+    yield from room(facts.site, components, fetched=sum(facts.fetch.values()))
+
+
+def room(site: Site, components: Sequence[Component], fetched: int = 0) -> Iterator[Problem]:
+    """Find whether there is too little disk, or too few inodes, to unpack these components.
+
+    Args:
+        fetched: bytes that lie beside them until they are unpacked.
+    """
+    entries = sum(component.entries for component in components)
+    wanted = sum(component.raw for component in components) + entries * _BLOCK // 2 + fetched
+    disk = os.statvfs(_existing(site.private))
+    free = disk.f_bavail * disk.f_frsize
+    if free < wanted + _SPARE_BYTES:
+        yield Problem(
+            f"{site.root} has {free >> 20} MiB free and needs "
+            f"{(wanted + _SPARE_BYTES) >> 20}: {(wanted + _SPARE_BYTES - free + 1048575) >> 20} "
+            "MiB are missing",
+            "delete old releases, or enlarge the disk",
+        )
+    # Some file systems make inodes as they need them and say 0.
+    if disk.f_files and disk.f_favail < entries + _SPARE_INODES:
+        yield Problem(
+            f"{site.root} has {disk.f_favail} inodes free and needs {entries + _SPARE_INODES}: "
+            f"{entries + _SPARE_INODES - disk.f_favail} are missing",
+            "delete old releases, or make the file system anew with more inodes (mkfs -N)",
+        )
+
+
+def interpreter(wanted: Python) -> Iterator[Problem]:
+    """Find whether the interpreter that the environment was compiled for is not here."""
+    path = wanted.interpreter
+    try:
+        answer = process.read([path, "-I", "-c", _PROBE], env={}, timeout=30)
+        name, version, abi = json.loads(answer)
+    except (process.ChildFailed, ValueError) as error:
+        yield Problem(
+            f"the application's interpreter {path} does not work here: {error}",
+            f"install {wanted.implementation} {wanted.version} at that path",
+        )
+        return
+    found = f"{name} {version} ({abi})"
+    needed = f"{wanted.implementation} {wanted.version} ({wanted.abi})"
+    if found != needed:
+        yield Problem(
+            f"{path} is {found}; the environment was compiled for {needed}",
+            "build on a machine with this server's interpreter, or install the other one here",
+        )
+
+
+def readable(site: Site, wanted: Python) -> Iterator[Problem]:
+    """Find whether the processes' user cannot reach the interpreter: as root we can."""
+    try:
+        user = launch.user_of(site)
+        real = Path(wanted.interpreter).resolve(strict=True)
+    except (ConfigurationError, OSError):
+        return  # said elsewhere
+    closed = next((one for one in reversed(real.parents) if not may(user, one, 0o1)), None)
+    if closed is not None:
+        yield Problem(
+            f"{user.pw_name}, who the processes run as, cannot reach the interpreter {real}: "
+            f"{closed} is closed to others",
+            f"install the interpreter where all can read it, or: chmod a+x {closed}",
+        )
+
+
+def may(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:
+    """Tell whether a user has these rights (of 0o7), going by the mode alone."""
+    if user.pw_uid == 0:
+        return True
+    info = path.stat()
+    if info.st_uid == user.pw_uid:
+        return (info.st_mode >> 6) & wanted == wanted
+    if info.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
+        return (info.st_mode >> 3) & wanted == wanted
+    return info.st_mode & wanted == wanted
+
+
+def glibc(wanted: Python) -> Iterator[Problem]:
+    """Find whether the system's C library is older than what was compiled needs."""
+    if not wanted.glibc:
+        return
+    try:
+        here = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ")
+    except (ValueError, OSError):
+        here = ""
+    if _numbers(here) < _numbers(wanted.glibc):
+        yield Problem(
+            f"the environment needs glibc {wanted.glibc}; this machine has {here or 'none'}",
+            "build on the oldest distribution you deploy to",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _content(facts: Facts) -> Iterator[Problem]:
+    if facts.environment:
+        path = facts.site.environment(facts.manifest.environment.key)
+        yield Problem(
+            f"the environment {path} is not the artifact's: {facts.environment}",
+            "if no build is at work on it, somebody changed it: move it away, then repeat",
+        )
+    if facts.release and facts.live == facts.manifest.version:
+        yield Problem(
+            f"the live release {facts.site.release(facts.live)} is not what was installed: "
+            f"{facts.release}",
+            content.ANEW,
+        )
+
+
+def shared_files(site: Site, shared: Sequence[str]) -> Iterator[Problem]:
+    """Find the shared files that nobody has put in place."""
+    try:
+        missing = links.missing_files(site, shared)
+    except ConfigurationError as error:
+        yield Problem(error.message, error.hint)
+        return
+    for path in missing:
+        yield Problem(f"the shared file {path} is missing", "put it there; it is never invented")
+
+
+def application(site: Site) -> Iterator[Problem]:
+    """Find a user who is not there, and an env file that cannot be read."""
+    try:
+        launch.user_of(site)
+        settings.application_variables(site)
+    except ConfigurationError as error:
+        yield Problem(error.message, error.hint)
+
+
+def _supervisor(facts: Facts, artifact_command: str) -> Iterator[Problem]:
+    if facts.managed:
+        yield from programs.problems(
+            programs.Wanted(
+                facts.site, facts.manifest, facts.settings, facts.install, artifact_command
+            )
+        )
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or the nearest directory above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,182 @@
+"""See how a site fares: what is live, what runs, whether it answers, how the last run ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from artifact.errors import Refused
+from artifact.host.processes import health, servers
+from artifact.host.processes.health import Answer
+from artifact.host.records import freeze, journal, releases, settings, state
+from artifact.host.records.freeze import Freeze
+from artifact.host.records.releases import Release
+from artifact.host.records.settings import Settings
+from artifact.site import Site
+
+if TYPE_CHECKING:
+    from artifact.services.supervisor import Member
+
+_HEALTH_SECONDS = 5.0
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A process that supervisor has for the site."""
+
+    process: str
+    name: str
+    """Supervisor's: "accounting-web:slot_0"."""
+    state: str
+    pid: int
+    version: str | None
+    """What it runs; "" for a slot that sleeps, None where it left no word."""
+    since: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How a site fares."""
+
+    site: Site
+    live: str
+    """Version; empty when nothing is live."""
+    digest: str
+    name: str
+    previous: str
+    running: tuple[Running, ...]
+    answers: dict[str, Answer]
+    """Process to what its health path says at the public address."""
+    last_run: journal.Run | None
+    busy: bool
+    """A run is at work just now."""
+    frozen: Freeze | None
+    problems: tuple[str, ...]
+    """What is wrong; empty when all is well."""
+
+
+def look(site: Site) -> Status:
+    """Look at a site; changes nothing.
+
+    Raises:
+        ConfigurationError: its settings are wrong.
+    """
+    problems: list[str] = []
+    live = releases.live_version(site)
+    release = _release(site, live, problems)
+    chosen = settings.load(site)
+    running: tuple[Running, ...] = ()
+    answers: dict[str, Answer] = {}
+    if release is not None and chosen.merged(release.manifest.install).restart != "none":
+        running = tuple(_running(site, release, chosen, problems))
+        answers = {
+            name: health.ask(
+                health.connectable(process.listen), health.of(process), timeout=_HEALTH_SECONDS
+            )
+            for name, process in release.manifest.processes.items()
+            if process.listen
+        }
+        problems += [
+            f"{name} does not answer well: {answer.text}"
+            for name, answer in answers.items()
+            if not answer.ok
+        ]
+    last_run, busy = journal.last_run(site.journal), is_locked(site.lock)
+    if last_run is not None and last_run.over is None and not busy:
+        problems.append(
+            f"the {_what(last_run)} did not end; `artifact recover` finishes it or takes it back"
+        )
+    return Status(
+        site=site,
+        live=live,
+        digest=release.digest if release else "",
+        name=release.manifest.name if release else site.root.name,
+        previous=releases.previous_version(site),
+        running=running,
+        answers=answers,
+        last_run=last_run,
+        busy=busy,
+        frozen=freeze.read(site),
+        problems=tuple(problems),
+    )
+
+
+def _what(run: journal.Run) -> str:
+    return f"{run.began.command} of {run.began.version}".removesuffix(" of ")
+
+
+def _release(site: Site, live: str, problems: list[str]) -> Release | None:
+    if not live:
+        from artifact.host.records import history  # 2 ms that a site in order need not wait for
+
+        problems.append(history.nothing_live(site).text)
+        return None
+    try:
+        return releases.read(site, live)
+    except Refused as error:
+        problems.append(error.message)
+        return None
+
+
+def _running(
+    site: Site, release: Release, chosen: Settings, problems: list[str]
+) -> Iterator[Running]:
+    """Yield the site's processes and add to the problems what is wrong with them."""
+    manifest = release.manifest
+    if not manifest.processes:
+        return
+    from artifact.services import supervisor  # a site without it need not wait for it
+
+    try:
+        members = supervisor.members(chosen.supervisor.url)
+    except supervisor.SupervisorError as error:
+        problems.append(str(error))
+        return
+    slotted = chosen.merged(manifest.install).restart == "slots"
+    for process, described in manifest.processes.items():
+        program = supervisor.program_name(manifest.name, process)
+        mine = [
+            _one(site, process, member, slots=slotted and servers.takes_slots(described))
+            for member in members
+            if member.program == program
+        ]
+        yield from mine
+        problems += _faults(program, mine, manifest.version)
+
+
+def _one(site: Site, process: str, member: Member, *, slots: bool) -> Running:
+    called = member.process.removeprefix("slot_") if slots else member.process
+    word = state.read_running(site.running(process, called))
+    version = word.version if word is not None and word.pid == member.pid else None
+    return Running(process, member.name, member.state, member.pid, version, member.since)
+
+
+def _faults(program: str, mine: list[Running], live: str) -> Iterator[str]:
+    if not mine:
+        yield f"program {program} is not known to supervisor"
+        return
+    for one in mine:
+        if one.state not in {"RUNNING", "STARTING"}:
+            yield f"{one.name} is {one.state}"
+        elif one.version not in {None, "", live}:
+            yield f"{one.name} still runs {one.version}"
+    if all(one.version == "" for one in mine):
+        yield f"all of {program} is asleep"
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a run holds the site's lock just now, without waiting for it or taking it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,120 @@
+"""Finding the site, and its own settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from artifact.errors import ConfigurationError, UsageError
+from artifact.host.records import settings
+from artifact.host.records.find import find
+from artifact.manifest import Install
+from artifact.site import Site
+
+
+def make(root: Path) -> Path:
+    (root / ".artifact").mkdir(parents=True)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ARTIFACT_ROOT", raising=False)
+    monkeypatch.delenv("ARTIFACT_SUPERVISOR_URL", raising=False)
+
+
+def test_a_site_is_found_by_name_path_variable_and_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    srv = tmp_path / "srv"
+    one, other = make(srv / "one"), make(tmp_path / "other")
+    assert find("one", sites=srv).root == one
+    assert find(str(other), sites=srv).root == other
+    assert find("./other", sites=srv).root == other
+    assert find(None, sites=srv).root == one
+    inside = other / "releases" / "1"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    assert find(None, sites=srv).root == other
+    assert find("other", sites=srv).root == other
+    monkeypatch.setenv("ARTIFACT_ROOT", str(one))
+    assert find(None, sites=srv).root == one
+
+
+def test_the_classic_layout_with_the_site_at_the_top_is_found(tmp_path: Path) -> None:
+    srv = make(tmp_path / "srv")
+    assert find(None, sites=srv).root == srv
+
+
+def test_none_and_several_are_told_apart(tmp_path: Path) -> None:
+    srv = tmp_path / "srv"
+    with pytest.raises(UsageError, match="has no site in"):
+        find(None, sites=srv)
+    make(srv / "one")
+    make(srv / "two")
+    with pytest.raises(UsageError, match="several sites: one, two"):
+        find(None, sites=srv)
+    with pytest.raises(UsageError, match=r"there is no site .*/three"):
+        find("three", sites=srv)
+    with pytest.raises(UsageError, match="neither a name nor a path"):
+        find("No Name", sites=srv)
+    with pytest.raises(UsageError, match="there is no site at /nowhere"):
+        find("/nowhere", sites=srv)
+    assert find("/nowhere", sites=srv, maybe_later=True).root == Path("/nowhere")
+
+
+def test_the_servers_settings_lie_on_top_of_the_manifests(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    assert settings.load(site).merged(Install(keep=7)) == Install(keep=7)
+    site.settings.write_text('[install]\nrestart = "none"\n[supervisor]\nurl = "unix:///x"\n')
+    loaded = settings.load(site)
+    assert loaded.supervisor.url == "unix:///x"
+    assert loaded.merged(Install(keep=7)) == Install(keep=7, restart="none")
+
+
+def test_the_environment_overrides_where_supervisor_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARTIFACT_SUPERVISOR_URL", "unix:///other")
+    assert settings.load(Site(tmp_path)).supervisor.url == "unix:///other"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[install]\nrestart = "sometimes"\n', r"site\.toml: .*sometimes.*install"),
+        ("[instal]\n", r"site\.toml: .*instal"),
+        ("user = 5\n", r"site\.toml: .*str.*user"),
+        ("user = \n", "is not TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
+    site = Site(tmp_path)
+    site.settings.write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        settings.load(site)
+
+
+def test_the_env_file_is_lines_and_not_shell(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    assert settings.application_variables(site) == {}
+    site.variables.write_text('# c\n\nA=1\n B = two words \nC="$A" # no comment\nD=x=y\n')
+    assert settings.application_variables(site) == {
+        "A": "1",
+        "B": "two words",
+        "C": '"$A" # no comment',
+        "D": "x=y",
+    }
+
+
+def test_the_examples_in_the_documentation_are_settings(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert examples
+    site = Site(tmp_path)
+    for example in examples:
+        site.settings.write_text(example)
+        settings.load(site)
