@@ -21,11 +21,9 @@ from artifact.archive import format as layout
 from artifact.archive import opening, parallel, tar, toc
 from artifact.archive.grouping import Entry, Sized, groups, is_large, measure, unreadable
 from artifact.archive.opening import Artifact
-from artifact.archive.packed import Packed, codec, load_packed, write_facts
+from artifact.archive.packed import Packed, codec, write_facts
 from artifact.errors import ArtifactRejected, BuildFailed
 from artifact.manifest import Component, Manifest
-
-__all__ = ["Entry", "Packed", "codec", "load_packed", "pack", "take_out", "write"]
 
 
 def pack(

@@ -13,7 +13,8 @@ import msgspec
 
 from artifact import files, manifest
 from artifact.archive import writer
-from artifact.archive.writer import Entry, Packed
+from artifact.archive.grouping import Entry
+from artifact.archive.packed import Packed, codec
 from artifact.building import places, source, version
 from artifact.building.assets.plan import Assets, AssetTree
 from artifact.building.environments import bytecode, environment, interpreter, migrations
@@ -292,7 +293,7 @@ class _Building(msgspec.Struct, frozen=True):
             environment=manifest.Environment(
                 key=made.key, inputs=made.inputs, packages=made.packages
             ),
-            codec=writer.codec(self.request.level),
+            codec=codec(self.request.level),
             components=components,
             migrations={**made.migrations, **own},
             migration_commands=artifact_toml.migration_commands(there.config),

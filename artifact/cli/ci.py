@@ -47,11 +47,11 @@ def report(*, build: Path, dotenv: Path | None, last: Path | None, tell: steps.L
     may run elsewhere.
     """
     from artifact import files, manifest
-    from artifact.archive import reader
+    from artifact.archive import opening
     from artifact.cli import build_page
 
     told = build_page.read(build)
-    with reader.open_artifact(Path(told.artifact)) as artifact:
+    with opening.open_artifact(Path(told.artifact)) as artifact:
         made, digest = artifact.manifest, artifact.digest
     build_page.check(told, digest)
     variables = _variables(told, made) if dotenv else ""

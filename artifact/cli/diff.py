@@ -13,7 +13,7 @@ from artifact.cli import terminal
 
 if TYPE_CHECKING:
     from artifact.archive.difference import Change, Difference, FileChange
-    from artifact.archive.reader import Artifact
+    from artifact.archive.opening import Artifact
 
 _FILES_SHOWN = 20
 
@@ -29,9 +29,9 @@ def command(old: Path, new: Path, files: bool, as_json: bool) -> None:  # noqa: 
     Settings an install acts on, packages, migrations, files, and what each component weighs;
     + is only in NEW, - only in OLD, ~ in both and not the same. Reads the tails alone.
     """
-    from artifact.archive import difference, reader
+    from artifact.archive import difference, opening
 
-    with reader.open_artifact(old) as before, reader.open_artifact(new) as after:
+    with opening.open_artifact(old) as before, opening.open_artifact(new) as after:
         found = difference.compare(before, after)
         if as_json:
             terminal.document("diff", _document(before, after, found))

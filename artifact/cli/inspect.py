@@ -11,7 +11,7 @@ import click
 from artifact.cli import terminal
 
 if TYPE_CHECKING:
-    from artifact.archive.reader import Artifact
+    from artifact.archive.opening import Artifact
     from artifact.archive.toc import Record
     from artifact.manifest import Manifest
 

@@ -24,10 +24,10 @@ def command(file: Path, as_json: bool, tell: steps.Listener) -> None:  # noqa: F
     A version is never replaced: another artifact of the same name and version is an error. Prints
     the object's name.
     """
-    from artifact.archive import reader
+    from artifact.archive import checking, opening
 
-    with reader.open_artifact(file) as artifact:
-        reader.verify(artifact, tell)  # what is damaged would stay so for ever
+    with opening.open_artifact(file) as artifact:
+        checking.verify(artifact, tell)  # what is damaged would stay so for ever
     published = publish(file, tell)
     if as_json:
         terminal.document("push", document(published))
@@ -37,11 +37,11 @@ def command(file: Path, as_json: bool, tell: steps.Listener) -> None:  # noqa: F
 
 def publish(file: Path, tell: steps.Listener) -> Published:
     """Put a file into the store of the application it holds; says what that took."""
-    from artifact.archive import reader
+    from artifact.archive import opening
     from artifact.building.environments import shared
     from artifact.transfer import publishing
 
-    with reader.open_artifact(file) as artifact:
+    with opening.open_artifact(file) as artifact:
         there = store.opened(artifact.manifest.name).store
         published = publishing.publish(there, artifact, file, tell)
         shared.offer(there, artifact.manifest, artifact.digest, published.name, tell)

@@ -13,7 +13,7 @@ from artifact.cli import terminal
 from artifact.errors import ArtifactRejected, UsageError
 
 if TYPE_CHECKING:
-    from artifact.archive.reader import Artifact
+    from artifact.archive.opening import Artifact
 
 
 @click.command()
@@ -38,20 +38,20 @@ def command(
     Prints its digest when all is right. That it is the artifact you mean is known only with
     --digest or --signers.
     """
-    from artifact.archive import reader
+    from artifact.archive import checking, opening
 
     if digest is not None and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
         raise UsageError(
             f"--digest {digest!r} is no digest", hint="it is sha256: and 64 hexadecimal digits"
         )
-    with reader.open_artifact(file) as artifact:
+    with opening.open_artifact(file) as artifact:
         if digest is not None and digest != artifact.digest:
             raise ArtifactRejected(
                 f"{file.name}: its digest is {artifact.digest}, not {digest}",
                 hint="this is another artifact than the one you mean",
             )
         signer = _check_signature(artifact, signers)
-        reader.verify(artifact, tell)
+        checking.verify(artifact, tell)
         components = artifact.manifest.components
         raw = sum(component.raw for component in components)
         entries = sum(component.entries for component in components)
@@ -71,7 +71,7 @@ def command(
 def _check_signature(artifact: Artifact, signers: Path | None) -> str | None:
     """Return who signed it, when that was asked; the signature itself is always checked."""
     from artifact.archive import signature
-    from artifact.archive.reader import naming
+    from artifact.archive.opening import naming
 
     with naming(artifact.name):
         if signers is not None:

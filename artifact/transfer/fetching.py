@@ -8,7 +8,7 @@ from typing import IO
 import msgspec
 
 from artifact import files, steps
-from artifact.archive import reader
+from artifact.archive import checking, opening
 from artifact.errors import ArtifactError, ArtifactRejected, Refused, UsageError
 from artifact.stores.addresses import SUFFIX
 from artifact.transfer import references
@@ -50,10 +50,10 @@ def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) ->
     try:
         with files.written(path) as stream:
             _copy(found, fetched, stream, tell)
-            with reader.open_artifact(Path(stream.name), called=path.name) as artifact:
+            with opening.open_artifact(Path(stream.name), called=path.name) as artifact:
                 if artifact.digest != fetched.digest:
                     raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
-                reader.verify(artifact, tell)
+                checking.verify(artifact, tell)
     except OSError as error:
         raise Refused(
             f"{path} cannot be written: {error.strerror}",
@@ -75,10 +75,10 @@ def _copy(found: InStore, fetched: Fetched, sink: IO[bytes], tell: steps.Listene
 
 def _demand_same(fetched: Fetched) -> None:
     try:
-        with reader.open_artifact(fetched.path) as artifact:
+        with opening.open_artifact(fetched.path) as artifact:
             there = artifact.digest
             if there == fetched.digest:
-                reader.verify(artifact)
+                checking.verify(artifact)
     except ArtifactError as error:
         there = str(error)
     if there != fetched.digest:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from artifact import steps
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.archive.toc import Member, Toc
 from artifact.errors import ArtifactError, ArtifactRejected, Refused
 from artifact.manifest import Component

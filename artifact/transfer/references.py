@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from artifact import stores
-from artifact.archive import reader
-from artifact.archive.reader import Artifact
+from artifact.archive import opening
+from artifact.archive.opening import Artifact
 from artifact.configuration.artifact_toml import StoreSection
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Manifest
@@ -109,7 +109,7 @@ def opened(
         keep: as of `arrival.opened`.
     """
     if isinstance(source, Path):
-        with reader.open_artifact(source) as artifact:
+        with opening.open_artifact(source) as artifact:
             yield artifact
         return
     with arrival.opened(source.store, source.name, keep=keep) as artifact:

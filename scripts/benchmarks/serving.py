@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact.archive import reader
+from artifact.archive import opening
 from artifact.host.processes import servers
 from artifact.manifest import Manifest
 from artifact.services import supervisor
@@ -91,7 +91,7 @@ def _supervised(
 ) -> Iterator[dict[str, str]]:
     """Prepare the site and run a supervisord that knows its programs."""
     site = Site(root)
-    with reader.open_artifact(artifact) as opened:
+    with opening.open_artifact(artifact) as opened:
         manifest = opened.manifest
     programs = [
         supervisor.program(

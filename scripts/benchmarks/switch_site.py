@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from artifact import process
-from artifact.archive import reader
+from artifact.archive import opening
 from artifact.host.processes import health, servers
 from artifact.host.records import releases, state
 from artifact.manifest import Health
@@ -269,7 +269,7 @@ def _checkout(shop: Workshop, directory: Path) -> Path:
 
 def _programs(host: Host, directory: Path) -> str:
     """Return the program of the site, as `artifact setup` writes it, a plain one, and proxies."""
-    with reader.open_artifact(host.build("0")) as opened_artifact:
+    with opening.open_artifact(host.build("0")) as opened_artifact:
         manifest = opened_artifact.manifest
     assert servers.takes_slots(manifest.processes["web"])
     program = supervisor.program(

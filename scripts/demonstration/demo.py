@@ -25,7 +25,7 @@ import stopping
 from place import BIN, Place, Supervisord, Wrong
 from stopping import Stopped
 
-from artifact.archive import reader
+from artifact.archive import opening
 from artifact.host.processes import servers
 from artifact.services import supervisor
 from artifact.site import Site
@@ -138,7 +138,7 @@ def prepare_server(demo: Demo, artifact: Path) -> None:
         f"DJANGO_SETTINGS_MODULE=accounting.settings.production\n"
         f"SECRET_KEY={secrets.token_hex(32)}\nHTTPS=0\n"
     )
-    with reader.open_artifact(artifact) as opened:
+    with opening.open_artifact(artifact) as opened:
         manifest = opened.manifest
     programs = [
         supervisor.program(

@@ -215,9 +215,9 @@ def whole(site: Site, version: str, artifacts: dict[str, Path]) -> None:
     Raises:
         Broken: something differs or is missing.
     """
-    from artifact.archive import reader
+    from artifact.archive import opening
 
-    with reader.open_artifact(artifacts[version]) as opened:
+    with opening.open_artifact(artifacts[version]) as opened:
         fault = unpack.environment_fault(opened, site)
         if fault != "":
             raise Broken(f"the environment of {version}: {fault or 'missing'}")

@@ -10,6 +10,8 @@ from pathlib import Path
 from artifact import manifest
 from artifact.archive import format as layout
 from artifact.archive import writer
+from artifact.archive.grouping import Entry
+from artifact.archive.packed import Packed, codec
 from artifact.manifest import Component, Manifest
 
 INTERPRETER = "/usr/local/bin/python3.11"
@@ -61,7 +63,7 @@ def awkward() -> dict[str, bytes]:
     }
 
 
-def entries_of(contents: dict[str, bytes], links: dict[str, str], root: Path) -> list[writer.Entry]:
+def entries_of(contents: dict[str, bytes], links: dict[str, str], root: Path) -> list[Entry]:
     """Write the contents below `root` and return the entries to pack them."""
     root.mkdir(parents=True, exist_ok=True)
     found = []
@@ -69,8 +71,8 @@ def entries_of(contents: dict[str, bytes], links: dict[str, str], root: Path) ->
         source = root / f"{len(list(root.iterdir()))}-{number}"
         source.write_bytes(content)
         mode = 0o755 if path.endswith(("manage.py", "activate")) else 0o640
-        found.append(writer.Entry(path, "file", mode, source=source))
-    found += [writer.Entry(path, "link", 0o777, target) for path, target in links.items()]
+        found.append(Entry(path, "file", mode, source=source))
+    found += [Entry(path, "link", 0o777, target) for path, target in links.items()]
     return found
 
 
@@ -82,7 +84,7 @@ def pack(
     name: str = "code",
     level: int = 6,
     threads: int | None = None,
-) -> writer.Packed:
+) -> Packed:
     """Pack contents as a component."""
     entries = entries_of(contents, links or {}, sink.with_suffix(".sources"))
     return writer.pack(entries, sink, name=name, level=level, threads=threads)
@@ -109,7 +111,7 @@ def describe(
                 interpreter=INTERPRETER,
             ),
             environment=manifest.Environment(key="0" * 32, packages={"django": "5.2.8"}),
-            codec=writer.codec(6),
+            codec=codec(6),
             components=components,
             migrations={"ledger": ("0001_initial",)},
             processes={"web": manifest.Process(command="gunicorn accounting.wsgi")},
@@ -132,7 +134,7 @@ def build(
     """Write a small artifact with all three components and return its digest."""
     work = output.with_suffix(".work")
     work.mkdir()
-    packed: Sequence[writer.Packed] = [
+    packed: Sequence[Packed] = [
         pack(ENVIRONMENT, work / "venv", links=ENVIRONMENT_LINKS, name="venv"),
         pack({"static/app.1234.js": b"let x = 1;\n"}, work / "assets", name="assets"),
         pack(CODE if code is None else code, work / "code", links={"latest.py": "manage.py"}),

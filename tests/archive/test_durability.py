@@ -16,12 +16,12 @@ UNFINISHED = " <unfinished ...>"
 _RUN = """
 import sys
 from pathlib import Path
-from artifact.archive import reader
+from artifact.archive import opening, unpacking
 from tests.archive import samples
 root = Path(sys.argv[1])
 samples.build(root / "a.tgz")
-with reader.open_artifact(root / "a.tgz") as artifact:
-    reader.extract(artifact, ["venv", "assets", "code"], root / "out")
+with opening.open_artifact(root / "a.tgz") as artifact:
+    unpacking.extract(artifact, ["venv", "assets", "code"], root / "out")
 """
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from artifact import steps
-from artifact.archive import reader, writer
-from artifact.archive.writer import Entry
+from artifact.archive import checking, opening, unpacking, writer
+from artifact.archive.grouping import Entry
+from artifact.archive.packed import Packed, codec, load_packed
 from artifact.errors import BuildFailed
 from tests.archive import samples
 
 
-def _pack(entries: list[Entry], sink: Path, threads: int | None = None) -> writer.Packed:
+def _pack(entries: list[Entry], sink: Path, threads: int | None = None) -> Packed:
     return writer.pack(entries, sink, name="code", threads=threads)
 
 
@@ -56,8 +57,8 @@ def test_only_the_tree_is_its_identity(tmp_path: Path) -> None:
 def test_every_level_can_be_read(level: int, tmp_path: Path) -> None:
     packed = samples.pack(samples.CODE, tmp_path / "code", level=level)
     writer.write(tmp_path / "a.tgz", [packed], samples.describe())
-    with reader.open_artifact(tmp_path / "a.tgz") as artifact:
-        reader.verify(artifact)
+    with opening.open_artifact(tmp_path / "a.tgz") as artifact:
+        checking.verify(artifact)
 
 
 def test_modes_owners_and_times_of_the_sources_do_not_show(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_directories_above_the_entries_are_added(tmp_path: Path) -> None:
 
 def test_a_pack_written_earlier_gives_the_same_artifact(tmp_path: Path) -> None:
     packed = samples.pack(samples.CODE, tmp_path / "code")
-    found = writer.load_packed(tmp_path / "code", codec=writer.codec(6))
+    found = load_packed(tmp_path / "code", codec=codec(6))
     assert found == packed
     digest = writer.write(tmp_path / "a.tgz", [packed], samples.describe())
     assert writer.write(tmp_path / "b.tgz", [found], samples.describe()) == digest
@@ -96,20 +97,20 @@ def test_a_pack_written_earlier_gives_the_same_artifact(tmp_path: Path) -> None:
 
 def test_a_pack_of_another_codec_is_not_reused(tmp_path: Path) -> None:
     samples.pack(samples.CODE, tmp_path / "code", level=1)
-    assert writer.load_packed(tmp_path / "code", codec=writer.codec(6)) is None
-    assert writer.load_packed(tmp_path / "code") is not None
+    assert load_packed(tmp_path / "code", codec=codec(6)) is None
+    assert load_packed(tmp_path / "code") is not None
 
 
 def test_an_incomplete_pack_is_not_reused(tmp_path: Path) -> None:
     path = samples.pack(samples.CODE, tmp_path / "code").path
     whole = path.read_bytes()
-    assert writer.load_packed(tmp_path / "absent") is None
+    assert load_packed(tmp_path / "absent") is None
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        assert writer.load_packed(path) is None
+        assert load_packed(path) is None
     for damaged in (whole + b"x", b"x" + whole, whole[1:], bytes(len(whole)), b"{}" * 50):
         path.write_bytes(damaged)
-        assert writer.load_packed(path) is None
+        assert load_packed(path) is None
 
 
 # --- what cannot be packed -------------------------------------------------------------------
@@ -206,7 +207,7 @@ def test_a_full_disk_leaves_the_artifact_of_before(tmp_path: Path) -> None:
     large = samples.pack({"noise": random.Random(0).randbytes(3_000_000)}, tmp_path / "packed")
     with no_file_larger_than(1_000_000), pytest.raises(BuildFailed):
         writer.write(path, [large], samples.describe())
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         assert artifact.digest == digest
 
 
@@ -232,8 +233,8 @@ def test_memory_stays_bounded_whatever_the_files(tmp_path: Path) -> None:
     large.touch()
     os.truncate(large, 400_000_000)
     code = (
-        "import re, sys; from pathlib import Path; from artifact.archive import writer\n"
-        "entries = [writer.Entry(f'{n}', 'file', source=sys.argv[1]) for n in range(2)]\n"
+        "import re, sys; from pathlib import Path; from artifact.archive import grouping, writer\n"
+        "entries = [grouping.Entry(f'{n}', 'file', source=sys.argv[1]) for n in range(2)]\n"
         "writer.pack(entries, Path(sys.argv[2]), name='code', mtime=0, level=1)\n"
         # Not getrusage's: that begins with what the process that started it had.
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])"
@@ -269,7 +270,7 @@ def test_an_artifact_may_lack_components_or_hold_empty_ones(tmp_path: Path) -> N
     for number, packed in enumerate(([], [empty], [code], [empty, code])):
         path = tmp_path / f"{number}.tgz"
         writer.write(path, packed, samples.describe())
-        with reader.open_artifact(path) as artifact:
-            reader.verify(artifact)
+        with opening.open_artifact(path) as artifact:
+            checking.verify(artifact)
             names = [component.name for component in artifact.manifest.components]
-            reader.extract(artifact, names, tmp_path / f"out-{number}")
+            unpacking.extract(artifact, names, tmp_path / f"out-{number}")

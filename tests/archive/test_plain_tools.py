@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from artifact.archive import format as layout
-from artifact.archive import reader, writer
+from artifact.archive import opening, unpacking, writer
 from tests.archive import independent_reader, samples
 
 Tree = dict[str, tuple[str, int, bytes]]
@@ -37,8 +37,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The tree our own reader unpacks, which holds just what was packed."""
     out = tmp_path_factory.mktemp("ours") / "out"
-    with reader.open_artifact(artifact) as opened:
-        reader.extract(opened, ["venv", "assets", "code"], out)
+    with opening.open_artifact(artifact) as opened:
+        unpacking.extract(opened, ["venv", "assets", "code"], out)
     found = samples.tree(out)
     contents = samples.ENVIRONMENT | samples.awkward() | samples.CODE
     assert {path: found[path][2] for path in contents} == contents

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from artifact.archive import reader, toc
+from artifact.archive import checking, opening, toc, unpacking
 from artifact.errors import ArtifactRejected, UsageError
 from tests.archive import samples
 from tests.archive.crafting import (
@@ -34,15 +34,15 @@ from tests.archive.independent_reader import header, pad
 
 def check(path: Path) -> None:
     """Read all of an artifact."""
-    with reader.open_artifact(path) as artifact:
-        reader.verify(artifact)
+    with opening.open_artifact(path) as artifact:
+        checking.verify(artifact)
 
 
 def unpack(path: Path, destination: Path) -> None:
     """Unpack all of an artifact."""
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         names = [component.name for component in artifact.manifest.components]
-        reader.extract(artifact, names, destination)
+        unpacking.extract(artifact, names, destination)
 
 
 def refused(path: Path, saying: str) -> None:
@@ -596,7 +596,7 @@ def test_the_manifest_is_read_from_the_tail_alone(tmp_path: Path) -> None:
             asked.append((offset, length))
             return path.read_bytes()[offset : offset + length]
 
-    artifact = reader.from_source(Watched(), "accounting-1337.tgz")
+    artifact = opening.from_source(Watched(), "accounting-1337.tgz")
     assert artifact.digest == digest
     assert artifact.interpreter == samples.INTERPRETER
     artifact.toc("code")
@@ -607,7 +607,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_rejected(tmp_path: Path) -> Non
     path = tmp_path / "accounting-1337.tgz"
     noise = random.Random(1).randbytes(600_000)
     samples.build(path, code={"noise": noise, "more": noise[::-1]})
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         os.truncate(path, 100)
         with pytest.raises(ArtifactRejected, match="became shorter"):
-            reader.verify(artifact)
+            checking.verify(artifact)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact.archive import reader, signature
+from artifact.archive import checking, opening, signature
 from artifact.errors import ArtifactRejected, BuildFailed, UsageError
 from tests.archive import samples
 
@@ -97,8 +97,8 @@ def test_a_key_that_needs_a_passphrase_is_told(tmp_path: Path) -> None:
 def test_a_signed_artifact_carries_its_signature(key: Path, signers: Path, tmp_path: Path) -> None:
     path = tmp_path / "accounting-1337.tgz"
     digest = samples.build(path, sign=lambda content: signature.sign(content, key))
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         assert artifact.digest == digest
         assert signature.verify(artifact.content, artifact.signature, signers) == "ci@example.com"
-        reader.verify(artifact)
+        checking.verify(artifact)
     assert samples.build(tmp_path / "unsigned.tgz") == digest

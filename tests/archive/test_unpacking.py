@@ -12,7 +12,7 @@ import pytest
 
 from artifact import steps
 from artifact.archive import format as layout
-from artifact.archive import opening, reader, toc, writer
+from artifact.archive import opening, toc, unpacking, writer
 from artifact.errors import ArtifactRejected, Refused
 from tests.archive import samples
 from tests.archive.test_packing import no_file_larger_than
@@ -27,8 +27,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _extract(path: Path, components: list[str], out: Path, **options: object) -> None:
-    with reader.open_artifact(path) as opened:
-        reader.extract(opened, components, out, **options)  # type: ignore[arg-type]
+    with opening.open_artifact(path) as opened:
+        unpacking.extract(opened, components, out, **options)  # type: ignore[arg-type]
 
 
 def test_the_environment_is_unpacked_without_its_prefix(artifact: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_what_somebody_planted_is_not_written_to(plant: str, tmp_path: Path) -> 
 def test_damage_found_late_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "a.tgz"
     samples.build(path, code=samples.awkward())
-    with reader.open_artifact(path) as opened:
+    with opening.open_artifact(path) as opened:
         last = opened.toc("code").groups[-1].members[-1]
     damaged = bytearray(path.read_bytes())
     damaged[last.offset + last.length // 2] ^= 1
@@ -224,7 +224,7 @@ def test_what_is_here_already_is_linked_and_its_members_are_not_read(tmp_path: P
     samples.build(path, code=contents)
     here = tmp_path / "here"
     here.write_bytes(contents["1/noise"])
-    with reader.open_artifact(path) as opened:
+    with opening.open_artifact(path) as opened:
         group = next(
             one
             for one in opened.toc("code").groups
@@ -256,7 +256,7 @@ def test_what_cannot_be_linked_is_copied(tmp_path: Path) -> None:
 def test_contents_are_written_as_they_were_read(tmp_path: Path) -> None:
     path = tmp_path / "accounting-1337.tgz"
     samples.build(path, code=samples.awkward())
-    with reader.open_artifact(path) as opened:
+    with opening.open_artifact(path) as opened:
         for name in ("venv", "code"):
             component = opened.manifest.component(name)
             member = opened.read(component.toc.offset, component.toc.length)
@@ -265,6 +265,6 @@ def test_contents_are_written_as_they_were_read(tmp_path: Path) -> None:
             (there := tmp_path / "there").write_bytes(text)
             (other := tmp_path / "other").write_bytes(text.replace(b"\t0644\t", b"\t0755\t"))
             for recalled in (there, other, tmp_path / "gone"):
-                with reader.open_artifact(path) as again:
+                with opening.open_artifact(path) as again:
                     again.recall(name, recalled)
                     assert again.toc(name) == opened.toc(name)

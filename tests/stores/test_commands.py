@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from artifact.archive import reader
+from artifact.archive import opening
 from artifact.cli import run
 from artifact.stores import channels
 from artifact.stores.directory import DirectoryStore
@@ -123,7 +123,7 @@ def test_a_channel_remembers_who_promoted_what_and_why(
 
 
 def _digest(path: Path) -> str:
-    with reader.open_artifact(path) as opened:
+    with opening.open_artifact(path) as opened:
         return opened.digest
 
 

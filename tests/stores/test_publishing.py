@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifact import steps
-from artifact.archive import reader, writer
+from artifact.archive import checking, opening, writer
 from artifact.stores import parts
 from artifact.stores.contract import Run, Store
 from artifact.transfer import arrival, publishing
@@ -44,7 +44,7 @@ def write(directory: Path, version: str, packages: dict[str, bytes]) -> Path:
 
 
 def publish(store: Store, path: Path) -> Published:
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         return publishing.publish(store, artifact, path, steps.nobody)
 
 
@@ -57,7 +57,7 @@ def test_of_a_code_only_release_the_environment_is_not_sent(bucket: Bucket, tmp_
     assert published.size - published.copied < 10_000
     assert store.read(published.name, 0, published.size).content() == path.read_bytes()
     with arrival.opened(store, published.name) as artifact:
-        reader.verify(artifact)
+        checking.verify(artifact)
     assert [version for version, _ in publishing.versions(store, "accounting")] == ["9", "10"]
     assert publish(store, path).was_there
 

@@ -12,7 +12,7 @@ import msgspec
 
 from artifact import manifest, steps
 from artifact.archive import writer
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.host.trees import incoming, unpack
 from artifact.site import Site
 from artifact.stores import addresses

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from artifact import steps
-from artifact.archive import reader
+from artifact.archive import checking, opening
 from artifact.errors import ArtifactRejected
 from artifact.stores import addresses
 from artifact.transfer import fetching
@@ -35,8 +35,8 @@ def test_two_fetches_into_one_directory_do_not_meet(published: InStore, tmp_path
     fetched = fetching.fetch(published, tmp_path / "here", "", meanwhile)
     assert within == [fetched]
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["accounting-1.tgz"]
-    with reader.open_artifact(fetched.path) as artifact:
-        reader.verify(artifact)
+    with opening.open_artifact(fetched.path) as artifact:
+        checking.verify(artifact)
 
 
 def test_what_is_damaged_leaves_nothing_behind(published: InStore, tmp_path: Path) -> None:

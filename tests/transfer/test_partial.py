@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from artifact.archive import reader
+from artifact.archive import opening, unpacking
 from artifact.archive.toc import Member
 from artifact.errors import ArtifactRejected
 from artifact.stores.contract import ObjectMissing
@@ -19,9 +19,9 @@ OLD, NEW = "a" * 32, "b" * 32
 
 def unpacked(path: Path, component: str, out: Path) -> dict[str, tuple[str, bytes]]:
     """Return what a whole download would have given: path to kind and content."""
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         strip = "virtualenv/" if component == "venv" else ""
-        reader.extract(artifact, (component,), out, strip=strip)
+        unpacking.extract(artifact, (component,), out, strip=strip)
     return contents(out)
 
 
@@ -177,7 +177,7 @@ def test_an_artifact_replaced_during_the_download_is_noticed(shelf: Shelf) -> No
         other.write_bytes(path.read_bytes())
         other.replace(path)
         with pytest.raises(ArtifactRejected, match="replaced while it was read"):
-            reader.extract(artifact, ("venv",), shelf.directory / "out", strip="virtualenv/")
+            unpacking.extract(artifact, ("venv",), shelf.directory / "out", strip="virtualenv/")
     assert not (shelf.directory / "out").exists()
 
 

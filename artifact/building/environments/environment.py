@@ -17,7 +17,8 @@ import msgspec
 from artifact import files, manifest, process
 from artifact.archive import writer
 from artifact.archive.format import ENVIRONMENT
-from artifact.archive.writer import Entry, Packed
+from artifact.archive.grouping import Entry
+from artifact.archive.packed import Packed, codec, load_packed
 from artifact.building.environments import key, marker, stamp
 from artifact.building.environments.interpreter import Interpreter
 from artifact.building.environments.marker import Marker, State
@@ -329,7 +330,7 @@ def packed(environment: Environment, places: Places, level: int, tell: Listener)
     Raises:
         BuildFailed: it was modified since it was made, or the disk is full.
     """
-    kept = writer.load_packed(places.pack(environment.key), codec=writer.codec(level))
+    kept = load_packed(places.pack(environment.key), codec=codec(level))
     if kept is not None:
         return kept
     entries = _entries(environment, places)

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, variables
-from artifact.archive import reader, writer
+from artifact.archive import unpacking, writer
 from artifact.archive.format import ENVIRONMENT
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.building.environments import compilation, key, marker
 from artifact.building.environments.compilation import Job
 from artifact.building.environments.marker import Marker
@@ -110,7 +110,7 @@ def _take(job: Job, store: Store, pointer: bytes, staged: Path, tell: Listener) 
         _compare(job, shared, artifact)
         files.remove_tree(staged)
         download = arrival.behind(artifact)
-        reader.extract(
+        unpacking.extract(
             artifact,
             ("venv",),
             staged,

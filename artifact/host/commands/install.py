@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, steps
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.errors import Refused, UsageError
 from artifact.host.commands import migrate, prune, recover
 from artifact.host.inspecting import observe, preflight, status

@@ -77,9 +77,9 @@ def subject(reference: str) -> tuple[Site, Manifest]:
     """
     path = Path(reference)
     if path.is_file() or path.suffix == ".tgz":
-        from artifact.archive import reader
+        from artifact.archive import opening
 
-        with reader.open_artifact(path) as artifact:
+        with opening.open_artifact(path) as artifact:
             check_platform(artifact.manifest)
             return site_of(artifact, ""), artifact.manifest
     try:

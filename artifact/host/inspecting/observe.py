@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
 from artifact.host.records import journal, releases
 from artifact.host.records import settings as site_settings
@@ -112,9 +112,9 @@ def check_signature(artifact: Artifact, site: Site) -> str:
         return ""
     if not Path(signers).is_absolute():
         raise ConfigurationError(f"{site.settings}: signers: {signers!r} is no absolute path")
-    from artifact.archive import reader, signature
+    from artifact.archive import opening, signature
 
-    with reader.naming(artifact.name):
+    with opening.naming(artifact.name):
         return signature.verify(artifact.content, artifact.signature, Path(signers))
 
 

@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from artifact.archive import checking, reader
+from artifact.archive import checking, opening
 from artifact.archive.checking import Pieces
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.archive.toc import Record
 from artifact.host.trees import unpack
 from artifact.manifest import Manifest
@@ -122,7 +122,7 @@ def _texts(artifact: Artifact, label: str, names: Collection[str]) -> dict[str, 
         wanted = _paths([record.path for record in toc.records], label, names)
         groups = [g for g in toc.groups if any(record.path in wanted for record in g.records)]
         members = [member for group in groups for member in group.members]
-        with reader.naming(artifact.name), artifact.expecting(members):
+        with opening.naming(artifact.name), artifact.expecting(members):
             for group in groups:
                 checking.check_group(artifact, group, toc.component.mtime, keep)
     return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from artifact import steps
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.site import Site
 from artifact.transfer import arrival, earlier
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from artifact import files, steps
-from artifact.archive import reader, toc, unpacking
-from artifact.archive.reader import Artifact
+from artifact.archive import toc, unpacking
+from artifact.archive.opening import Artifact
 from artifact.errors import Refused
 from artifact.host.processes import launch
 from artifact.host.trees import incoming, links, tree, verified
@@ -65,7 +65,7 @@ def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> 
     """Unpack the environment and give it its final name, read-only; return what it took."""
     coming = incoming.look(artifact, site, (ENVIRONMENT,), tell)
     staged = _fresh(site, ENVIRONMENT)
-    reader.extract(
+    unpacking.extract(
         artifact,
         (ENVIRONMENT,),
         staged,
@@ -96,7 +96,7 @@ def unpack_release(
     names = of_release(artifact)
     coming = incoming.look(artifact, site, names, tell)
     staged = _fresh(site, "release")
-    reader.extract(
+    unpacking.extract(
         artifact,
         names,
         staged,

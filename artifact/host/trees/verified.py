@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from artifact import files
-from artifact.archive.reader import Artifact
+from artifact.archive.opening import Artifact
 from artifact.archive.toc import Record
 from artifact.manifest import Manifest
 from artifact.site import Site

@@ -15,7 +15,7 @@ import msgspec
 
 from artifact import manifest
 from artifact.archive import writer
-from artifact.archive.writer import Entry
+from artifact.archive.grouping import Entry
 from artifact.manifest import Component, Manifest
 
 # In the order of an artifact: the environment, what asset steps wrote (nothing here), the code.

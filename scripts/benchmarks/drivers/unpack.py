@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from artifact.archive import reader
+from artifact.archive import opening, unpacking
 
 
 def main(path: Path, into: Path) -> None:
     """Unpack the environment and the release beside each other, as an install does."""
     into.mkdir(parents=True)
-    with reader.open_artifact(path) as artifact:
+    with opening.open_artifact(path) as artifact:
         names = [component.name for component in artifact.manifest.components]
-        reader.extract(artifact, ["venv"], into / "virtualenv", strip="virtualenv/")
-        reader.extract(artifact, [name for name in names if name != "venv"], into / "release")
+        unpacking.extract(artifact, ["venv"], into / "virtualenv", strip="virtualenv/")
+        unpacking.extract(artifact, [name for name in names if name != "venv"], into / "release")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 from artifact import files, manifest, steps
 from artifact.archive import writer
-from artifact.archive.reader import open_artifact
+from artifact.archive.opening import open_artifact
 from artifact.building.environments import environment, marker, shared
 from artifact.building.environments.environment import Environment
 from artifact.configuration.artifact_toml import StoreSection
