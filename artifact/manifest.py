@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,6 +17,17 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 # It ends up in nginx's configuration, and in paths that root opens.
 _STATIC = re.compile(r"(?!\.)[A-Za-z0-9_+.-]+(/(?!\.)[A-Za-z0-9_+.-]+)*")
 RESERVED_VERSIONS = frozenset({"current", "previous", "default", "latest"})
+
+Restart = Literal["slots", "graceful", "none"]
+"""How processes come to run a new release."""
+MigrationPolicy = Literal["list", "stop", "run"]
+"""What an install does about pending migrations."""
+StaticPolicy = Literal["shared", "release"]
+"""Whether hashed static files of kept releases stay reachable, or only the live release's."""
+Server = Literal["gunicorn", "uvicorn", "celery", "other"]
+"""What a process's command starts."""
+Keep = Annotated[int, msgspec.Meta(description="a number from 1", ge=1)]
+"""How many good releases stay."""
 
 
 def is_name(text: str) -> bool:
@@ -134,7 +145,7 @@ class Process(_Value, frozen=True, kw_only=True):
     listen: str = ""
     """ "127.0.0.1:8000" or "unix:/run/accounting/web.sock"; empty for workers."""
     server: str = ""
-    """ "gunicorn", "uvicorn", "celery" or "other"."""
+    """One of `Server`; a later version of the tool may know others."""
     health: Health | None = None
     instances: int = 1
     stop_timeout: float = 35.0
@@ -152,11 +163,11 @@ class Health(_Value, frozen=True, kw_only=True):
 class Install(_Value, frozen=True, kw_only=True):
     """How a server installs it; `site.toml` may override."""
 
-    restart: str = "slots"
-    migrations: str = "list"
-    keep: int = 5
+    restart: Restart = "slots"
+    migrations: MigrationPolicy = "list"
+    keep: Keep = 5
     shared: tuple[str, ...] = ()
-    static: str = "shared"
+    static: StaticPolicy = "shared"
 
 
 class MigrationCommands(_Value, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from artifact import manifest
 from artifact.building.assets import django
 from artifact.building.example import Table, Value
 from artifact.building.locking import requirements
-from artifact.configuration.artifact_toml import DjangoSection, RequirementsSection, read_toml
+from artifact.configuration.artifact_toml import DjangoSection, RequirementsSection
+from artifact.configuration.toml_document import read_toml
 from artifact.errors import ArtifactError
 
 SERVER_REQUIREMENTS = "requirements-server.txt"

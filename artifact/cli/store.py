@@ -11,7 +11,7 @@ from artifact import variables
 from artifact.errors import UsageError
 
 if TYPE_CHECKING:
-    from artifact.configuration.artifact_toml import StoreSection
+    from artifact.configuration.store_section import StoreSection
     from artifact.stores.contract import Store
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import PurePosixPath
+from typing import get_args
+
+from artifact.manifest import Server
 
 RESERVED_AT_TOP = ("virtualenv", ".artifact")
 """Names at the top of a release that belong to the tool."""
 
-SERVERS = ("gunicorn", "uvicorn", "celery", "other")
-
+_SERVERS: dict[str, Server] = {name: name for name in get_args(Server) if name != "other"}
 _ROOT = re.compile(r"(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*|/\.[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -78,13 +80,13 @@ def command(text: str) -> str:
     return "" if words else "expected a command"
 
 
-def server(text: str) -> str:
+def server(text: str) -> Server:
     """Return the server a command starts: "gunicorn", "uvicorn", "celery" or "other".
 
     The first word that names one decides, so that `newrelic-admin run-program gunicorn …` and
     `python -m uvicorn …` are known for what they are.
     """
     for word in shlex.split(text):
-        if (name := PurePosixPath(word).name) in SERVERS[:3]:
-            return name
+        if known := _SERVERS.get(PurePosixPath(word).name):
+            return known
     return "other"

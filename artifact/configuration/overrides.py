@@ -14,10 +14,12 @@ An empty variable counts as unset. `[[assets]]` are a list without names in the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from artifact.configuration import schema
 
@@ -39,74 +41,89 @@ class Overridden(msgspec.Struct):
     """(variable, what is wrong with its name)."""
 
 
-def lay_over(
-    document: Mapping[str, Any], kind: type[msgspec.Struct], environment: Mapping[str, str]
-) -> Overridden:
-    """Return the document with the environment's overrides of the schema `kind` laid over it."""
-    result = Overridden(copy.deepcopy(dict(document)))
-    known: set[str] = set()
-    sections: set[str] = set()
-    _walk(result, kind, (PREFIX,), (), environment, known, sections)
-    for name, value in environment.items():
-        if not value or name in known or not name.startswith(tuple(f"{s}_" for s in sections)):
-            continue
-        import difflib
+class _Variable(NamedTuple):
+    """A variable that overrides a key."""
 
-        near = difflib.get_close_matches(name, known, n=1, cutoff=_MISTYPED)
-        if near:
-            result.problems.append((name, f"is no key's variable; did you mean {near[0]}?"))
+    name: str
+    key: schema.Key
+    kind: Any
+    """The type of the key's value."""
+
+
+def lay_over(
+    document: Mapping[str, Any],
+    kind: type[msgspec.Struct],
+    environment: Mapping[str, str],
+    overridable: Collection[str] | None = None,
+) -> Overridden:
+    """Return the document with the environment's overrides of the schema `kind` laid over it.
+
+    Args:
+        overridable: the keys at the top that have variables; None: all.
+    """
+    result = Overridden(copy.deepcopy(dict(document)))
+    top = [
+        field
+        for field in msgspec.structs.fields(kind)
+        if overridable is None or field.encode_name in overridable
+    ]
+    known: set[str] = set()
+    for variable in _variables(top, PREFIX, (), document, environment):
+        known.add(variable.name)
+        if text := environment.get(variable.name):
+            _set(result, variable.key, _parse(text, variable.kind), variable.name)
+    tables = tuple(f"{_join(PREFIX, field.encode_name)}_" for field in top if _is_table(field.type))
+    for name, value in environment.items():
+        if value and name not in known and name.startswith(tables):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_MISTYPED)
+            if near:
+                result.problems.append((name, f"is no key's variable; did you mean {near[0]}?"))
     return result
 
 
-def _walk(
-    result: Overridden,
-    kind: type[msgspec.Struct],
-    prefix: tuple[str, ...],
+def _variables(
+    fields: Iterable[FieldInfo],
+    prefix: str,
     key: schema.Key,
+    table: object,
     environment: Mapping[str, str],
-    known: set[str],
-    sections: set[str],
-) -> None:
-    for one in msgspec.structs.fields(kind):
-        here = (*key, one.encode_name)
-        variable = "_".join((*prefix, _capitals(one.encode_name)))
-        struct = schema.struct_of(one.type)
-        if struct is not None and schema.alternatives(one.type) == (struct,):
-            sections.add(variable)
-            _walk(result, struct, (variable,), here, environment, known, sections)
-        elif get_origin(one.type) is dict:
-            sections.add(variable)
-            _walk_table(result, one.type, variable, here, environment, known, sections)
-        elif get_origin(one.type) is tuple and schema.struct_of(get_args(one.type)[0]):
-            continue
-        else:
-            known.add(variable)
-            if environment.get(variable):
-                _set(result, here, _parse(environment[variable], one.type), variable)
+) -> Iterator[_Variable]:
+    """Yield the variables of a struct's keys, those of the tables below it included."""
+    for field in fields:
+        name, below = _join(prefix, field.encode_name), (*key, field.encode_name)
+        content = table.get(field.encode_name) if isinstance(table, Mapping) else None
+        struct = schema.struct_of(field.type)
+        if get_origin(field.type) is dict:
+            yield from _table_variables(field.type, name, below, content, environment)
+        elif struct is not None and _is_table(field.type):
+            inner = msgspec.structs.fields(struct)
+            yield from _variables(inner, name, below, content, environment)
+        elif get_origin(field.type) is not tuple or not schema.struct_of(get_args(field.type)[0]):
+            yield _Variable(name, below, field.type)
 
 
-def _walk_table(
-    result: Overridden,
-    kind: Any,
-    variable: str,
-    key: schema.Key,
-    environment: Mapping[str, str],
-    known: set[str],
-    sections: set[str],
-) -> None:
+def _table_variables(
+    kind: Any, prefix: str, key: schema.Key, table: object, environment: Mapping[str, str]
+) -> Iterator[_Variable]:
+    """Yield the variables of a table whose keys the user chooses."""
     struct = schema.struct_of(get_args(kind)[1])
     if struct is None:
-        for name, value in environment.items():
-            if name.startswith(f"{variable}_") and value:
-                known.add(name)
-                _set(result, (*key, name[len(variable) + 1 :]), value, name)
-        return
-    present: Any = result.document
-    for part in key:
-        present = present.get(part) if isinstance(present, dict) else None
-    for name in list(present) if isinstance(present, dict) else []:
-        prefix = f"{variable}_{_capitals(name)}"
-        _walk(result, struct, (prefix,), (*key, name), environment, known, sections)
+        for name in environment:
+            if name.startswith(f"{prefix}_"):
+                yield _Variable(name, (*key, name.removeprefix(f"{prefix}_")), str)
+    elif isinstance(table, Mapping):
+        for name, content in table.items():
+            inner = msgspec.structs.fields(struct)
+            yield from _variables(inner, _join(prefix, name), (*key, name), content, environment)
+
+
+def _is_table(kind: Any) -> bool:
+    """Tell whether a value of this type is always a table: not `str | Health`."""
+    return get_origin(kind) is dict or schema.alternatives(kind) == (schema.struct_of(kind),)
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}_{name.upper().replace('-', '_')}"
 
 
 def _set(result: Overridden, key: schema.Key, value: object, variable: str) -> None:
@@ -118,10 +135,6 @@ def _set(result: Overridden, key: schema.Key, value: object, variable: str) -> N
         table = inner
     table[key[-1]] = value
     result.origins[key] = variable
-
-
-def _capitals(name: str) -> str:
-    return name.upper().replace("-", "_")
 
 
 def _parse(text: str, kind: Any) -> object:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import types
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -13,6 +14,8 @@ from artifact import redaction
 
 Key = tuple[str | int, ...]
 """Where a value stands: ("processes", "web", "stop-timeout"), ("assets", 0, "outputs")."""
+
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 _WRONG = object()
 _LONGEST_SHOWN = 60
@@ -31,13 +34,6 @@ class Problem(msgspec.Struct, frozen=True):
     text: str
 
 
-class Fitting(msgspec.Struct):
-    """The outcome of fitting a document; `value` is None when there are problems."""
-
-    value: Any
-    problems: list[Problem] = msgspec.field(default_factory=list)
-
-
 def dotted(key: Key) -> str:
     """Return the key as people write it: `processes.web.stop-timeout`, `assets[0].outputs`."""
     text = ""
@@ -50,17 +46,15 @@ def dotted(key: Key) -> str:
     return text
 
 
-def fit(document: object, kind: Any) -> Fitting:
-    """Return the document as an instance of `kind`, or every problem it has.
+def fit(document: object, kind: type[Kind]) -> tuple[Kind | None, list[Problem]]:
+    """Return the document as an instance of `kind`, or None and every problem it has.
 
-    `kind` is a msgspec struct of structs, `dict[str, …]`, `tuple[…, ...]`, unions and literals; a
-    `msgspec.Meta(description=…)` on a field is how errors name what was expected.
+    `kind` is a msgspec struct of structs, `dict[str, …]`, `tuple[…, ...]`, unions and literals. The
+    `msgspec.Meta(description=…)` of a field is how errors name what was expected.
     """
-    fitting = Fitting(None)
-    value = _fit(document, kind, (), fitting.problems)
-    if not fitting.problems:
-        fitting.value = value
-    return fitting
+    problems: list[Problem] = []
+    value = _fit(document, kind, (), problems)
+    return (None if problems else value), problems
 
 
 def choices(values: Iterable[str]) -> str:
@@ -71,8 +65,6 @@ def choices(values: Iterable[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `, did you mean "…"?`, or nothing when no known word is near."""
-    import difflib
-
     near = difflib.get_close_matches(word, list(known), n=1)
     return f', did you mean "{near[0]}"?' if near else ""
 

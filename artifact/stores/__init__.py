@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from artifact.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from artifact.configuration.artifact_toml import StoreSection
+    from artifact.configuration.store_section import StoreSection
     from artifact.stores.contract import Store
 
 

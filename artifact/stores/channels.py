@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from artifact import files
-from artifact.configuration.artifact_toml import GateSection
+from artifact.configuration.store_section import GateSection
 from artifact.errors import ArtifactRejected, Refused
 from artifact.stores import addresses
 from artifact.stores.contract import Store

@@ -30,7 +30,7 @@ from artifact.stores.parts import Part
 from artifact.stores.refusals import Refusal
 
 if TYPE_CHECKING:
-    from artifact.configuration.artifact_toml import StoreSection
+    from artifact.configuration.store_section import StoreSection
 
 _SENDERS = 4
 _CONFLICTS = 5

@@ -20,7 +20,7 @@ from artifact.stores.contract import AccessDenied, StoreUnreachable
 from artifact.stores.refusals import Refusal
 
 if TYPE_CHECKING:
-    from artifact.configuration.artifact_toml import StoreSection
+    from artifact.configuration.store_section import StoreSection
 
 _READ_BYTES = 64 * 1024
 _FIRST_READ_BYTES = 1024

@@ -11,7 +11,7 @@ import msgspec
 from artifact import stores
 from artifact.archive import opening
 from artifact.archive.opening import Artifact
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Manifest
 from artifact.stores import addresses

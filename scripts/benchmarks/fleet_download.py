@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from artifact import steps
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.host.trees import incoming, unpack
 from artifact.site import Site
 from artifact.transfer import references

@@ -18,7 +18,8 @@ from artifact.building.environments.interpreter import Interpreter
 from artifact.building.locking import lock, tools
 from artifact.building.locking.lock import Lock
 from artifact.building.places import Places
-from artifact.configuration.artifact_toml import Config, RequirementsSection, StoreSection
+from artifact.configuration.artifact_toml import Config, RequirementsSection
+from artifact.configuration.store_section import StoreSection
 
 
 @dataclass(slots=True)

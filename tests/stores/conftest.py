@@ -9,7 +9,7 @@ import pytest
 from botocore import handlers
 
 from artifact import stores
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.stores.s3 import S3Store
 from tests.stores import seaweed, shops
 from tests.stores.seaweed import Seaweed

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from artifact import stores
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.stores.contract import Store
 from artifact.stores.s3 import S3Store
 

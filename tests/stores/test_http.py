@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from artifact import stores
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ConfigurationError
 from artifact.stores.contract import AccessDenied, Store, StoreUnreachable
 from tests.host.machine import free_port

@@ -16,7 +16,7 @@ import pytest
 
 from artifact import stores
 from artifact.cli import run
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ArtifactError
 from artifact.stores.contract import AccessDenied
 from tests.archive import samples

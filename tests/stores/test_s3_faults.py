@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from artifact import files, stores
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ArtifactError, ArtifactRejected
 from artifact.stores import addresses
 from artifact.stores.contract import Store, StoreUnreachable

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ArtifactRejected
 from artifact.stores import open_store
 from artifact.stores.contract import AccessDenied, Store, StoreUnreachable

@@ -19,7 +19,7 @@ from artifact.archive.opening import Artifact
 from artifact.building.environments import compilation, key, marker
 from artifact.building.environments.compilation import Job
 from artifact.building.environments.marker import Marker
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ArtifactError, ArtifactRejected
 from artifact.manifest import Manifest
 from artifact.process import ChildFailed

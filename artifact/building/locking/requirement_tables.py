@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 
 from artifact.building.environments.interpreter import Interpreter
 from artifact.building.locking.entries import Entry, parse_entry
-from artifact.configuration.artifact_toml import RequirementsSection, read_toml
+from artifact.configuration.artifact_toml import RequirementsSection
+from artifact.configuration.toml_document import read_toml
 from artifact.errors import BuildFailed, UsageError
 
 

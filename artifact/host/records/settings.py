@@ -69,7 +69,7 @@ def load(site: Site) -> Settings:
     """
     content: dict[str, Any] = {}
     if site.settings.exists():
-        from artifact.configuration.artifact_toml import read_toml
+        from artifact.configuration.toml_document import read_toml
 
         content = read_toml(site.settings)
     try:

@@ -7,10 +7,8 @@ from typing import Any
 
 import msgspec
 
-from artifact import variables
-from artifact.configuration import overrides, schema
-from artifact.configuration.artifact_toml import StoreSection
-from artifact.errors import ConfigurationError
+from artifact.configuration import toml_document
+from artifact.configuration.store_section import StoreSection
 from artifact.host.records import find, settings
 from artifact.site import Site
 
@@ -29,18 +27,9 @@ def section(name: str, root: str = "") -> StoreSection:
     Raises:
         ConfigurationError: a setting or a variable is wrong; names it.
     """
-    document: dict[str, Any] = {}
-    origin = ""
+    content: dict[str, Any] = {}
+    label = "variables"
     if name or root:
         site = Site(Path(root) if root else find.SITES / name)
-        document, origin = {"store": settings.load(site).store}, f"{site.settings}: "
-    laid = overrides.lay_over(document, _Document, variables.everything())
-    fitting = schema.fit(laid.document, _Document)
-    lines = [f"{variable}: {text}" for variable, text in laid.problems]
-    for problem in fitting.problems:
-        place = laid.origins.get(problem.key, origin + schema.dotted(problem.key))
-        lines.append(f"{place}: {problem.text}")
-    if lines:
-        raise ConfigurationError("\n".join(lines))
-    assert isinstance(fitting.value, _Document)
-    return fitting.value.store
+        content, label = {"store": settings.load(site).store}, str(site.settings)
+    return toml_document.fit(content, _Document, label=label).store

@@ -14,7 +14,7 @@ from artifact.archive import writer
 from artifact.archive.opening import open_artifact
 from artifact.building.environments import environment, marker, shared
 from artifact.building.environments.environment import Environment
-from artifact.configuration.artifact_toml import StoreSection
+from artifact.configuration.store_section import StoreSection
 from artifact.stores import addresses
 from artifact.stores.directory import DirectoryStore
 from tests.archive import samples

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from artifact.host.records import journal
-from artifact.manifest import Install
+from artifact.manifest import Install, MigrationPolicy
 from tests.host import interrupted
 from tests.host.machine import Machine
 from tests.host.shop import INITIAL, sources
@@ -39,7 +39,7 @@ def built(
     migrations: Mapping[str, str],
     *,
     extra: Mapping[str, str] | None = None,
-    policy: str = "run",
+    policy: MigrationPolicy = "run",
 ) -> Path:
     return server.build(
         version,

@@ -56,7 +56,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
     record = begin(path)
     code = f"""
 import resource, signal, pathlib
-from artifact import journal
+from artifact.host.records import journal
 path = pathlib.Path({str(path)!r})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 size = path.stat().st_size
@@ -89,7 +89,8 @@ def test_every_line_is_on_the_disk_before_the_run_goes_on(tmp_path: Path) -> Non
     path = tmp_path / "journal.jsonl"
     code = f"""
 import os, signal, pathlib
-from artifact import journal, steps
+from artifact import steps
+from artifact.host.records import journal
 record = journal.begin(pathlib.Path({str(path)!r}), command="install", version="1", digest="",
                        previous="")
 record.hear(steps.Started("switch", "point current at 1"))

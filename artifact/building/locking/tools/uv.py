@@ -18,7 +18,7 @@ from artifact.building.locking.pins import Lock
 from artifact.building.locking.tools import Wanted, complaints
 from artifact.building.locking.wheelhouse import Sdist
 from artifact.building.places import Places
-from artifact.configuration.artifact_toml import read_toml
+from artifact.configuration.toml_document import read_toml
 from artifact.errors import ConfigurationError
 
 _SECONDS = 3600.0
