@@ -82,7 +82,7 @@ def command(
     if not plan_only:
         reference = outcome.facts.target.manifest.reference
         said = "is live again in" if outcome.steps else "is already live in"
-        tell(steps.Said(f"{reference} {said} {site.root} ({outcome.facts.target.digest})"))
+        tell(steps.Said(f"{reference} {said} {site.root} ({outcome.facts.digest})"))
 
 
 def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
@@ -112,7 +112,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "site": str(facts.site.root),
         "name": facts.target.manifest.name,
         "release": facts.version,
-        "digest": facts.target.digest,
+        "digest": facts.digest,
         "left": facts.live,
         "already_live": not outcome.steps,
         "unknown_migrations": list(facts.gap.names),

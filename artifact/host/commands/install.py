@@ -15,8 +15,10 @@ from artifact.host.commands import migrate, prune, recover
 from artifact.host.inspecting import observe, preflight, status
 from artifact.host.inspecting.observe import Facts
 from artifact.host.migrations import applying, foreseen
-from artifact.host.processes import activate, check
+from artifact.host.processes import check
+from artifact.host.processes import target as targets
 from artifact.host.processes.activate import Switch
+from artifact.host.processes.target import Target
 from artifact.host.records import freeze, problem
 from artifact.host.records.journal import Journal, ReleaseState
 from artifact.host.runs import failure_report, recording
@@ -128,7 +130,7 @@ def _policies(facts: Facts, wishes: Wishes) -> None:
 
 
 def _migrations(facts: Facts, wishes: Wishes) -> str:
-    return "run" if wishes.migrate else facts.install.migrations
+    return "run" if wishes.migrate else facts.target.install.migrations
 
 
 def _make_private(site: Site) -> None:
@@ -151,7 +153,7 @@ def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outco
         digest=facts.artifact.digest,
         previous=facts.live,
     )
-    seen = failure_report.Bundle(facts.site, facts.manifest, record, facts.managed)
+    seen = failure_report.Bundle(facts.target, record)
     listener = steps.everybody(record.hear, seen.hear, tell)
     with failure_report.mentioned(seen), recording.recorded(record, tell):
         problem.refuse(
@@ -185,7 +187,7 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
         return unpack.unpack_environment(artifact, site, tell)
 
     def unpack_release() -> str:
-        note = unpack.unpack_release(artifact, site, facts.install.shared, tell)
+        note = unpack.unpack_release(artifact, site, facts.target.install.shared, tell)
         _said(record).release(manifest.version, "staged", digest=artifact.digest)
         return note
 
@@ -219,7 +221,7 @@ def _unpacking(facts: Facts, tell: steps.Listener, record: Journal | None) -> It
         )
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda: "the same")
-    if manifest.static and facts.install.static == "shared":
+    if manifest.static and facts.target.install.static == "shared":
         yield static.step(site, manifest, tell)
 
 
@@ -244,13 +246,18 @@ def _switching(
         record,
         wishes=applying.Wishes(wishes.allow_unsafe, wait=wishes.wait),
         lock=lock,
-        news=foreseen.news(switch.old.manifest, facts.artifact, judged=record is None),
+        news=_news(facts, switch, judged=record is None),
     )
     yield Step("switch", f"switch {site.current} to {version}{was}", to_do.go, to_do.back)
-    if facts.managed:
+    if facts.target.managed:
         watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: switch.watch(wishes.probation))
     yield Step("finish", f"call {version} good", to_do.finish, commits=True)
+
+
+def _news(facts: Facts, switch: Switch, *, judged: bool) -> list[str]:
+    live = switch.old.manifest if switch.old is not None else None
+    return foreseen.news(live, facts.artifact, judged=judged)
 
 
 class _Switching(msgspec.Struct, frozen=True):
@@ -290,31 +297,23 @@ class _Switching(msgspec.Struct, frozen=True):
                 files.point(site.previous, was)
             except OSError as error:
                 self.tell(steps.Warned(f"{site.previous} does not point at {was}: {error}"))
-        return prune.after_install(site, facts.install.keep, _said(self.record), self.tell)
+        return prune.after_install(site, facts.target.install.keep, _said(self.record), self.tell)
 
     def _said(self, state: ReleaseState, *, reason: str = "", digest: str = "") -> None:
         _said(self.record).release(self.facts.manifest.version, state, reason=reason, digest=digest)
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:
-    return Switch(
-        site=facts.site,
-        name=facts.manifest.name,
-        url=facts.settings.supervisor.url,
-        restart=facts.install.restart,
-        old=_old_side(facts, tell),
-        new=activate.Side(facts.manifest.version, facts.manifest),
-        tell=tell,
-    )
+    return Switch(_live(facts, tell), facts.target, tell)
 
 
-def _old_side(facts: Facts, tell: steps.Listener) -> activate.Side:
+def _live(facts: Facts, tell: steps.Listener) -> Target | None:
     try:
-        return activate.side(facts.site, facts.live)
+        return targets.of_version(facts.site, facts.live) if facts.live else None
     except Refused as error:
         # Somebody deleted it. That must not keep a whole release from taking its place.
         tell(steps.Warned(f"{error.message}; there is no way back to it"))
-        return activate.NOTHING
+        return None
 
 
 def _said(record: Journal | None) -> Journal:

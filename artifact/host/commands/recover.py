@@ -7,10 +7,9 @@ import msgspec
 from artifact import files, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
 from artifact.host.migrations import applying, interrupted
-from artifact.host.processes import activate
+from artifact.host.processes import target as targets
 from artifact.host.processes.activate import Switch
 from artifact.host.records import history, journal, releases, reserve
-from artifact.host.records import settings as site_settings
 from artifact.host.records.journal import Journal, Run
 from artifact.services.supervisor import SupervisorError
 from artifact.site import Site
@@ -177,22 +176,10 @@ def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.List
 
 def _take_back(site: Site, run: Run, tell: steps.Listener) -> None:
     try:
-        old = activate.side(site, run.began.previous)
-        new = activate.side(site, run.began.version)
-        settings = site_settings.load(site)
-        assert new.manifest is not None
-        restart = settings.merged(new.manifest.install).restart
-        Switch(
-            site=site,
-            name=new.manifest.name,
-            url=settings.supervisor.url,
-            restart=restart,
-            old=old,
-            new=new,
-            tell=tell,
-            begun=True,
-            restarted=set(new.processes),
-        ).back()
+        before = run.began.previous
+        old = targets.of_version(site, before) if before else None
+        new = targets.of_version(site, run.began.version)
+        Switch(old, new, tell, begun=True, restarted=set(new.processes)).back()
     except (ArtifactError, SupervisorError, OSError) as error:
         live = run.began.previous or "nothing"
         raise RollbackFailed(

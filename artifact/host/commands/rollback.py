@@ -12,16 +12,14 @@ from artifact.host.commands import recover
 from artifact.host.inspecting import preflight
 from artifact.host.migrations import newer
 from artifact.host.migrations.newer import Gap
-from artifact.host.processes import activate, check, programs
+from artifact.host.processes import check, programs
+from artifact.host.processes import target as targets
 from artifact.host.processes.activate import Switch
+from artifact.host.processes.target import Target
 from artifact.host.records import freeze, history, problem, releases
-from artifact.host.records import settings as site_settings
 from artifact.host.records.history import Record
 from artifact.host.records.journal import Journal
-from artifact.host.records.releases import Release
-from artifact.host.records.settings import Settings
 from artifact.host.runs import failure_report, recording
-from artifact.manifest import Install, Manifest
 from artifact.site import Site
 from artifact.steps import Step
 
@@ -43,23 +41,26 @@ class Wishes(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """What a rollback's plan is written from."""
 
-    site: Site
-    settings: Settings
-    install: Install
-    """The target's settings with the server's own on top."""
+    target: Target
+    """The release to go back to."""
+    digest: str
+    """Its identity."""
     live: str
     """The version to leave; empty when nothing is live."""
-    leaving: Manifest | None
-    """Of that version; None where it cannot be read, or nothing is live."""
-    target: Release
+    leaving: Target | None
+    """That release; None where it cannot be read, or nothing is live."""
     record: Record
     """What the journal says of the target."""
     gap: Gap
     """What the databases have and the target does not know."""
 
     @property
+    def site(self) -> Site:
+        return self.target.site
+
+    @property
     def version(self) -> str:
-        return self.target.manifest.version
+        return self.target.version
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -115,17 +116,15 @@ def observe(site: Site, wanted: str, tell: steps.Listener = steps.nobody) -> Fac
     records = history.of(site)
     live = releases.live_version(site)
     record = _named(site, records, wanted) if wanted else _newest_good(site, records, live)
-    target = releases.read(site, record.version)
-    settings = site_settings.load(site)
+    release = releases.read(site, record.version)
+    target = targets.of_manifest(site, release.manifest)
     return Facts(
-        site=site,
-        settings=settings,
-        install=settings.merged(target.manifest.install),
-        live=live,
-        leaving=_manifest(site, live),
         target=target,
+        digest=release.digest,
+        live=live,
+        leaving=_leaving(target, live),
         record=record,
-        gap=Gap() if live == record.version else newer.find(site, live, target, tell),
+        gap=Gap() if live == record.version else newer.find(site, live, release, tell),
     )
 
 
@@ -152,9 +151,9 @@ def _newest_good(site: Site, records: dict[str, Record], live: str) -> Record:
     raise Refused(f"{site.root} has no good release {older_than}", hint=hint)
 
 
-def _manifest(site: Site, version: str) -> Manifest | None:
+def _leaving(target: Target, live: str) -> Target | None:
     try:
-        return releases.read(site, version).manifest if version else None
+        return targets.of_version(target.site, live) if live else None
     except Refused:
         return None  # somebody damaged it: one reason more to leave it
 
@@ -179,12 +178,11 @@ def _preflight(facts: Facts, tell: steps.Listener) -> None:
         *preflight.rights(site),
         *preflight.interpreter(manifest.python),
         *preflight.glibc(manifest.python),
-        *preflight.shared_files(site, facts.install.shared),
+        *preflight.shared_files(site, facts.target.install.shared),
         *preflight.application(site),
     ]
-    if facts.install.restart != "none" and manifest.processes:
-        wanted = programs.Wanted(site, manifest, facts.settings, facts.install)
-        found += programs.problems(wanted)
+    if facts.target.managed:
+        found += programs.problems(facts.target)
     problem.refuse(found, f"{site.root} cannot go back to {manifest.reference}", tell)
 
 
@@ -193,11 +191,10 @@ def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outco
         facts.site,
         command="rollback",
         version=facts.version,
-        digest=facts.target.digest,
+        digest=facts.digest,
         previous=facts.live,
     )
-    managed = facts.install.restart != "none" and bool(facts.target.manifest.processes)
-    seen = failure_report.Bundle(facts.site, facts.target.manifest, record, managed)
+    seen = failure_report.Bundle(facts.target, record)
     listener = steps.everybody(record.hear, seen.hear, tell)
     with failure_report.mentioned(seen), recording.recorded(record, tell):
         if not facts.record.good:
@@ -240,7 +237,7 @@ def _planned(
 
     def finish() -> None:
         assert record is not None, "a plan for reading was run"
-        record.rolled_back(version, digest=facts.target.digest, left=facts.live)
+        record.rolled_back(version, digest=facts.digest, left=facts.live)
         # From here on it is done: recovery does the rest, and a fault is a warning.
         try:
             recover.point_before(site, version)
@@ -257,7 +254,7 @@ def _planned(
         lambda: judged(switch.go),
         switch.back,
     )
-    if facts.install.restart != "none" and manifest.processes:
+    if facts.target.managed:
         watched = f"watch {version} for {wishes.probation:g} s"
         yield Step("confirm", watched, lambda: judged(watch))
     left = f"mark {facts.live} as rolled back" if facts.live else f"call {version} good"
@@ -265,13 +262,4 @@ def _planned(
 
 
 def _switch(facts: Facts, tell: steps.Listener) -> Switch:
-    old = activate.Side(facts.live, facts.leaving) if facts.leaving else activate.NOTHING
-    return Switch(
-        site=facts.site,
-        name=facts.target.manifest.name,
-        url=facts.settings.supervisor.url,
-        restart=facts.install.restart,
-        old=old,
-        new=activate.Side(facts.version, facts.target.manifest),
-        tell=tell,
-    )
+    return Switch(facts.leaving, facts.target, tell)

@@ -20,6 +20,7 @@ from artifact.host.inspecting.observe import site_of
 from artifact.host.inspecting.preflight import check_platform
 from artifact.host.preparing import accounts, directories, placing, programs, proxy
 from artifact.host.preparing.lines import Aim, Found, Line, Wishes
+from artifact.host.processes.target import Target
 from artifact.host.records import find, problem, releases
 from artifact.host.records import settings as site_settings
 from artifact.host.records.generated import marked
@@ -136,7 +137,7 @@ def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
     # A site.toml without a user is a decision; without a site.toml nobody has decided.
     if not user and os.geteuid() == 0 and not site.settings.exists():
         user = manifest.name
-    return Aim(site, manifest, wishes, settings, settings.merged(manifest.install), user)
+    return Aim(Target(site, manifest, settings), wishes, user)
 
 
 def _with_supervisor(settings: Settings) -> Settings:
@@ -170,16 +171,16 @@ def _settings(aim: Aim) -> Iterator[Found]:
     path = aim.site.settings
     content = marked(_settings_body(aim))
     whose = placing.whose(path, content)
-    if whose == "edited" and aim.wishes.user and aim.wishes.user != aim.settings.user:
+    if whose == "edited" and aim.wishes.user and aim.wishes.user != aim.target.settings.user:
         yield Problem(
-            f"{path} was edited and has user {aim.settings.user!r}, not {aim.wishes.user!r}",
+            f"{path} was edited and has user {aim.target.settings.user!r}, not {aim.wishes.user!r}",
             f'write user = "{aim.wishes.user}" there, then repeat',
         )
     elif whose in {"edited", "same"}:
         note = ", edited: it stays as it is" if whose == "edited" else ""
         yield Line("settings", f"{path}{note}")
     else:
-        mode = 0o640 if "@" in aim.settings.supervisor.url else 0o644
+        mode = 0o640 if "@" in aim.target.settings.supervisor.url else 0o644
         yield placing.write("settings", path, content, mode)
 
 
@@ -191,7 +192,7 @@ def _settings_body(aim: Aim) -> str:
     ]
     if aim.user:
         lines += [f"user = {json.dumps(aim.user)}"]
-    url = aim.settings.supervisor.url
+    url = aim.target.settings.supervisor.url
     if url != site_settings.DEFAULT_SUPERVISOR:
         lines += ["", "[supervisor]", f"url = {json.dumps(url, ensure_ascii=False)}"]
     return "\n".join(lines) + "\n"
@@ -200,7 +201,7 @@ def _settings_body(aim: Aim) -> str:
 def _shared_files(aim: Aim) -> Iterator[Found]:
     from artifact.host.trees.links import missing_files
 
-    for path in missing_files(aim.site, aim.install.shared):
+    for path in missing_files(aim.site, aim.target.install.shared):
         yield steps.Warned(
             f"the shared file {path} is missing", "put it there before the first install"
         )

@@ -14,12 +14,11 @@ from artifact import stores
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host.inspecting import preflight, status
 from artifact.host.processes import health, launch, programs
-from artifact.host.processes.programs import Wanted
+from artifact.host.processes.target import Target
 from artifact.host.records import freeze, history, journal, releases, settings, store
 from artifact.host.records.problem import Problem
 from artifact.host.records.settings import Settings
 from artifact.host.trees import content, links
-from artifact.manifest import Manifest
 from artifact.services import nginx, supervisor
 from artifact.site import Site
 from artifact.stores import addresses
@@ -56,8 +55,8 @@ class Report(msgspec.Struct, frozen=True):
 class _Subject(msgspec.Struct, frozen=True):
     site: Site
     settings: Settings
-    manifest: Manifest | None
-    """The live release's; None before the first install."""
+    target: Target | None
+    """The live release; None before the first install."""
     nginx: Path
 
 
@@ -73,15 +72,15 @@ def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
     except ConfigurationError as error:
         findings.append(Finding("settings", error.message, error.hint or f"edit {site.settings}"))
     live = releases.live_version(site)
-    manifest = None
+    target = None
     try:
-        manifest = releases.read(site, live).manifest if live else None
+        target = Target(site, releases.read(site, live).manifest, chosen) if live else None
     except Refused as error:
         findings.append(Finding("release", error.message, error.hint))
     if not live:
         nothing = history.nothing_live(site)
         findings.append(Finding("release", nothing.text, nothing.hint))
-    subject = _Subject(site, chosen, manifest, nginx_directory)
+    subject = _Subject(site, chosen, target, nginx_directory)
     for name, check in _CHECKS.items():
         findings += [
             # What raises without a hint is what a setup puts in place: a user, a directory.
@@ -90,7 +89,7 @@ def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
         ]
     return Report(
         site=site,
-        name=manifest.name if manifest else site.root.name,
+        name=target.manifest.name if target else site.root.name,
         live=live,
         checks=("settings", "release", *_CHECKS),
         findings=tuple(findings),
@@ -111,17 +110,15 @@ def _checked(
 
 
 def _supervisor(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is None:
+    if subject.target is None:
         supervisor.members(subject.settings.supervisor.url)
         return
-    install = subject.settings.merged(subject.manifest.install)
-    if install.restart == "none" or not subject.manifest.processes:
+    if not subject.target.managed:
         return
-    wanted = Wanted(subject.site, subject.manifest, subject.settings, install)
-    found = list(programs.problems(wanted))
+    found = list(programs.problems(subject.target))
     yield from found
     try:
-        yield from programs.details(wanted)
+        yield from programs.details(subject.target)
     except supervisor.SupervisorError:
         if not found:
             raise
@@ -129,7 +126,7 @@ def _supervisor(subject: _Subject) -> Iterator[Problem]:
 
 def _disk(subject: _Subject) -> Iterator[Problem]:
     """The next release is as large as the live one, until it is known."""
-    components = subject.manifest.components if subject.manifest else ()
+    components = subject.target.manifest.components if subject.target else ()
     yield from preflight.room(subject.site, components)
 
 
@@ -149,15 +146,13 @@ def _rights(subject: _Subject) -> Iterator[Problem]:
                 f"{path} cannot be read by {user.pw_name}, who the processes run as",
                 f"chmod a+rx {path}",
             )
-    if subject.manifest is not None:
-        yield from _shared_directories(subject, user)
+    if subject.target is not None:
+        yield from _shared_directories(subject.target, user)
 
 
-def _shared_directories(subject: _Subject, user: pwd.struct_passwd) -> Iterator[Problem]:
-    assert subject.manifest is not None
-    install = subject.settings.merged(subject.manifest.install)
-    for relative, is_directory in links.shared_paths(install.shared):
-        path = subject.site.shared / relative
+def _shared_directories(target: Target, user: pwd.struct_passwd) -> Iterator[Problem]:
+    for relative, is_directory in links.shared_paths(target.install.shared):
+        path = target.site.shared / relative
         if is_directory and path.is_dir() and not preflight.may(user, path, 0o7):
             yield Problem(
                 f"the shared directory {path} cannot be written by {user.pw_name}, "
@@ -167,34 +162,32 @@ def _shared_directories(subject: _Subject, user: pwd.struct_passwd) -> Iterator[
 
 
 def _live(subject: _Subject) -> Iterator[Path]:
-    if subject.manifest is not None:
-        release = subject.site.release(subject.manifest.version)
+    if subject.target is not None:
+        release = subject.site.release(subject.target.manifest.version)
         yield release
         yield (release / "virtualenv").resolve()
 
 
 def _content(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is not None:
-        install = subject.settings.merged(subject.manifest.install)
-        release = releases.read(subject.site, subject.manifest.version)
-        yield from content.problems(release, install.shared)
+    if subject.target is not None:
+        release = releases.read(subject.site, subject.target.manifest.version)
+        yield from content.problems(release, subject.target.install.shared)
 
 
 def _interpreter(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is not None:
-        yield from preflight.interpreter(subject.manifest.python)
-        yield from preflight.readable(subject.site, subject.manifest.python)
+    if subject.target is not None:
+        yield from preflight.interpreter(subject.target.manifest.python)
+        yield from preflight.readable(subject.site, subject.target.manifest.python)
 
 
 def _glibc(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is not None:
-        yield from preflight.glibc(subject.manifest.python)
+    if subject.target is not None:
+        yield from preflight.glibc(subject.target.manifest.python)
 
 
 def _shared(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is not None:
-        install = subject.settings.merged(subject.manifest.install)
-        yield from preflight.shared_files(subject.site, install.shared)
+    if subject.target is not None:
+        yield from preflight.shared_files(subject.site, subject.target.install.shared)
 
 
 def _env(subject: _Subject) -> Iterator[Problem]:
@@ -211,11 +204,9 @@ def _env(subject: _Subject) -> Iterator[Problem]:
 
 
 def _health(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is None:
+    if subject.target is None or not subject.target.managed:
         return
-    if subject.settings.merged(subject.manifest.install).restart == "none":
-        return
-    for name, process in subject.manifest.processes.items():
+    for name, process in subject.target.manifest.processes.items():
         if not process.listen:
             continue
         wish, address = health.of(process), health.connectable(process.listen)
@@ -244,20 +235,20 @@ def _runs(subject: _Subject) -> Iterator[Problem]:
 
 def _store(subject: _Subject) -> Iterator[Problem]:
     """Ask the configured store for the live release, as an install asks for one."""
-    named = subject.manifest.name if subject.manifest else subject.site.root.name
+    named = subject.target.manifest.name if subject.target else subject.site.root.name
     section = store.section(named, str(subject.site.root))
     if not section.url:
         return
-    version = subject.manifest.version if subject.manifest else "1"
+    version = subject.target.manifest.version if subject.target else "1"
     # Whether it is there does not matter: it may have been pruned, or come from a file.
     stores.open_store(section.url, section).stat(addresses.artifact(named, version))
     yield from ()
 
 
 def _nginx(subject: _Subject) -> Iterator[Problem]:
-    if subject.manifest is None or not (subject.nginx / "nginx.conf").is_file():
+    if subject.target is None or not (subject.nginx / "nginx.conf").is_file():
         return
-    place = nginx.place(subject.nginx, subject.manifest.name)
+    place = nginx.place(subject.nginx, subject.target.manifest.name)
     if not place.file.exists():
         return
     nginx.test(place.main)
@@ -267,7 +258,7 @@ def _nginx(subject: _Subject) -> Iterator[Problem]:
             f"ln -s {place.file} {place.link} && nginx -t && nginx -s reload",
         )
     text = place.file.read_text("utf-8", "replace")
-    addresses = [one.listen for one in subject.manifest.processes.values() if one.listen]
+    addresses = [one.listen for one in subject.target.manifest.processes.values() if one.listen]
     if addresses and not any(nginx.address(listen) in text for listen in addresses):
         yield Problem(
             f"{place.file} does not pass requests on to {health.connectable(addresses[0])}",
@@ -279,8 +270,8 @@ def _clock(subject: _Subject) -> Iterator[Problem]:
     """The clock is behind when something here was made later than now."""
     site, now = subject.site, time.time()
     made = {str(path): path.stat().st_mtime for path in (site.journal, site.state) if path.exists()}
-    if subject.manifest is not None:
-        made[f"the commit of {subject.manifest.reference}"] = subject.manifest.created
+    if subject.target is not None:
+        made[f"the commit of {subject.target.manifest.reference}"] = subject.target.manifest.created
     what, latest = max(made.items(), key=lambda item: item[1], default=("", 0.0))
     if latest > now + _CLOCK_SECONDS:
         yield Problem(

@@ -9,11 +9,12 @@ import msgspec
 
 from artifact.archive.opening import Artifact
 from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
+from artifact.host.processes import target as targets
+from artifact.host.processes.target import Target
 from artifact.host.records import journal, releases
 from artifact.host.records import settings as site_settings
-from artifact.host.records.settings import Settings
 from artifact.host.trees import incoming, unpack
-from artifact.manifest import Install, Manifest
+from artifact.manifest import Manifest
 from artifact.site import Site
 
 
@@ -21,10 +22,7 @@ class Facts(msgspec.Struct, frozen=True):
     """What was found."""
 
     artifact: Artifact
-    site: Site
-    settings: Settings
-    install: Install
-    """The manifest's settings with the server's own on top."""
+    target: Target
     live: str
     """The version `current` points at; empty on a first install."""
     live_digest: str
@@ -42,6 +40,10 @@ class Facts(msgspec.Struct, frozen=True):
     """Bytes of each component to be unpacked that have to be fetched; of none from a file."""
 
     @property
+    def site(self) -> Site:
+        return self.target.site
+
+    @property
     def manifest(self) -> Manifest:
         return self.artifact.manifest
 
@@ -53,11 +55,6 @@ class Facts(msgspec.Struct, frozen=True):
             and self.live_digest == self.artifact.digest
             and self.live_state == "good"
         )
-
-    @property
-    def managed(self) -> bool:
-        """Tell whether supervisor runs processes that the switch has to restart."""
-        return self.install.restart != "none" and bool(self.manifest.processes)
 
 
 def site_of(artifact: Artifact, root: str) -> Site:
@@ -155,20 +152,17 @@ def observe(artifact: Artifact, site: Site) -> Facts:
     Raises:
         ConfigurationError: the site's own settings are wrong.
     """
-    settings = site_settings.load(site)
-    install = settings.merged(artifact.manifest.install)
+    target = targets.of_manifest(site, artifact.manifest)
     live = releases.live_version(site)
     states = journal.release_states(site.journal)
     incoming.recall(artifact, site)
     environment, marked = unpack.environment_there(artifact, site)
-    release = unpack.release_fault(artifact, site, install.shared)
+    release = unpack.release_fault(artifact, site, target.install.shared)
     names = [unpack.ENVIRONMENT] if environment is None else []
     names += unpack.of_release(artifact) if release != "" else ()
     return Facts(
         artifact=artifact,
-        site=site,
-        settings=settings,
-        install=install,
+        target=target,
         live=live,
         live_digest=releases.digest_of(site, live) if live else "",
         live_sequence=_sequence(site, live),

@@ -54,10 +54,10 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
         *rights(facts.site),
         *_space(facts),
         *interpreter(facts.manifest.python),
-        *(readable(facts.site, facts.manifest.python) if facts.managed else ()),
+        *(readable(facts.site, facts.manifest.python) if facts.target.managed else ()),
         *glibc(facts.manifest.python),
         *_content(facts),
-        *shared_files(facts.site, facts.install.shared),
+        *shared_files(facts.site, facts.target.install.shared),
         *application(facts.site),
         *_supervisor(facts, artifact_command),
     ]
@@ -222,12 +222,8 @@ def application(site: Site) -> Iterator[Problem]:
 
 
 def _supervisor(facts: Facts, artifact_command: str) -> Iterator[Problem]:
-    if facts.managed:
-        yield from programs.problems(
-            programs.Wanted(
-                facts.site, facts.manifest, facts.settings, facts.install, artifact_command
-            )
-        )
+    if facts.target.managed:
+        yield from programs.problems(facts.target, artifact_command)
 
 
 def _existing(path: Path) -> Path:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from artifact.errors import Refused
-from artifact.host.processes import health, servers
+from artifact.host.processes import health
 from artifact.host.processes.health import Answer
+from artifact.host.processes.target import Target
 from artifact.host.records import freeze, journal, releases, settings, state
 from artifact.host.records.freeze import Freeze
 from artifact.host.records.releases import Release
-from artifact.host.records.settings import Settings
 from artifact.site import Site
 
 if TYPE_CHECKING:
@@ -67,16 +67,16 @@ def look(site: Site) -> Status:
     problems: list[str] = []
     live = releases.live_version(site)
     release = _release(site, live, problems)
-    chosen = settings.load(site)
+    target = Target(site, release.manifest, settings.load(site)) if release else None
     running: tuple[Running, ...] = ()
     answers: dict[str, Answer] = {}
-    if release is not None and chosen.merged(release.manifest.install).restart != "none":
-        running = tuple(_running(site, release, chosen, problems))
+    if target is not None and target.managed:
+        running = tuple(_running(target, problems))
         answers = {
             name: health.ask(
                 health.connectable(process.listen), health.of(process), timeout=_HEALTH_SECONDS
             )
-            for name, process in release.manifest.processes.items()
+            for name, process in target.processes.items()
             if process.listen
         }
         problems += [
@@ -121,30 +121,24 @@ def _release(site: Site, live: str, problems: list[str]) -> Release | None:
         return None
 
 
-def _running(
-    site: Site, release: Release, chosen: Settings, problems: list[str]
-) -> Iterator[Running]:
+def _running(target: Target, problems: list[str]) -> Iterator[Running]:
     """Yield the site's processes and add to the problems what is wrong with them."""
-    manifest = release.manifest
-    if not manifest.processes:
-        return
     from artifact.services import supervisor  # a site without it need not wait for it
 
     try:
-        members = supervisor.members(chosen.supervisor.url)
+        members = supervisor.members(target.settings.supervisor.url)
     except supervisor.SupervisorError as error:
         problems.append(str(error))
         return
-    slotted = chosen.merged(manifest.install).restart == "slots"
-    for process, described in manifest.processes.items():
-        program = supervisor.program_name(manifest.name, process)
+    for process in target.processes:
+        program = supervisor.program_name(target.manifest.name, process)
         mine = [
-            _one(site, process, member, slots=slotted and servers.takes_slots(described))
+            _one(target.site, process, member, slots=target.in_slots(process))
             for member in members
             if member.program == program
         ]
         yield from mine
-        problems += _faults(program, mine, manifest.version)
+        problems += _faults(program, mine, target.version)
 
 
 def _one(site: Site, process: str, member: Member, *, slots: bool) -> Running:

@@ -17,7 +17,7 @@ def find(aim: Aim) -> Iterator[Found]:
     for path in (site.root, site.releases, site.environments, site.shared, site.static):
         yield placing.directory(path, 0o755)
     yield placing.directory(site.private, 0o700)
-    for relative, is_directory in shared_paths(aim.install.shared):
+    for relative, is_directory in shared_paths(aim.target.install.shared):
         if is_directory:
             yield placing.directory(site.shared / relative, 0o755, owner=aim.user)
     for process in aim.manifest.processes.values():

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from artifact.host.processes import servers
+from artifact.host.processes.target import Target
 from artifact.host.records.problem import Problem
-from artifact.host.records.settings import Settings
-from artifact.manifest import Install, Manifest
+from artifact.manifest import Manifest
 from artifact.services.nginx import DIRECTORY as NGINX
 from artifact.services.nginx import Certificate
 from artifact.site import Site
@@ -39,20 +38,18 @@ class Wishes(msgspec.Struct, frozen=True):
 class Aim(msgspec.Struct, frozen=True):
     """What is to be so in the end."""
 
-    site: Site
-    manifest: Manifest
+    target: Target
     wishes: Wishes
-    settings: Settings
-    install: Install
-    """The manifest's settings with the server's own on top."""
     user: str
     """Who the processes run as; empty for whoever starts them."""
 
-    def in_slots(self, process: str) -> bool:
-        """Tell whether two releases of a process run side by side while they change."""
-        return self.install.restart == "slots" and servers.side_by_side(
-            self.manifest.processes[process]
-        )
+    @property
+    def site(self) -> Site:
+        return self.target.site
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.target.manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,10 @@ class _Facts(msgspec.Struct, frozen=True):
 
 def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
     """Say whether supervisor has every process, and in which file they stand or would."""
-    if aim.install.restart == "none" or not aim.manifest.processes:
+    if not aim.target.managed:
         yield Line("supervisor", "no programs for supervisor: there is nothing it is to restart")
         return
-    url = aim.settings.supervisor.url
+    url = aim.target.settings.supervisor.url
     known: frozenset[str] | None = None
     daemon = 0
     try:
@@ -132,7 +132,7 @@ def _facts(
             aim.manifest,
             name,
             command=aim.wishes.command,
-            slots=aim.in_slots(name),
+            slots=aim.target.side_by_side(name),
             user=aim.user,
             stop_signal=servers.stop_signal(aim.manifest, aim.manifest.processes[name]),
         )

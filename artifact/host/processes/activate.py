@@ -15,8 +15,9 @@ from artifact import files, steps
 from artifact.errors import ReleaseFailed
 from artifact.host.processes import health, servers, workers
 from artifact.host.processes.health import Answer
-from artifact.host.records import releases, state
-from artifact.manifest import Manifest, Process
+from artifact.host.processes.target import Target
+from artifact.host.records import state
+from artifact.manifest import Process
 from artifact.services import supervisor
 from artifact.services.supervisor import Member
 from artifact.site import Site
@@ -25,36 +26,34 @@ _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.5
 
 
-class Side(msgspec.Struct, frozen=True):
-    """One end of a switch: a version and what it says of itself; version "" is nothing."""
-
-    version: str
-    manifest: Manifest | None
-
-    @property
-    def processes(self) -> dict[str, Process]:
-        return self.manifest.processes if self.manifest else {}
-
-
-NOTHING = Side("", None)
-
-
 class Switch(msgspec.Struct):
     """The way from one release to another of the same site."""
 
-    site: Site
-    name: str
-    url: str
-    """Supervisor's."""
-    restart: str
-    """ "slots", "graceful" or "none"."""
-    old: Side
-    new: Side
+    old: Target | None
+    """What is live; None for nothing, or for what is not whole."""
+    new: Target
     tell: steps.Listener
     begun: bool = False
     """Something live may have changed by now."""
     restarted: set[str] = msgspec.field(default_factory=set)
     """Processes without slots that may be running the new release by now."""
+
+    @property
+    def site(self) -> Site:
+        return self.new.site
+
+    @property
+    def name(self) -> str:
+        return self.new.manifest.name
+
+    @property
+    def url(self) -> str:
+        return self.new.settings.supervisor.url
+
+    @property
+    def restart(self) -> str:
+        """The new release's word counts for both."""
+        return self.new.install.restart
 
     def go(self) -> str:
         """Bring the new release up, point `current` at it, retire the old one.
@@ -84,9 +83,9 @@ class Switch(msgspec.Struct):
         """Make the old release live again, however far `go` came; does no more than it must."""
         if not self.begun:
             return
-        for name in self._slotted(self.old):
-            self._bring_up(self.old, name, believe=True)
-        if self.old.version:
+        if self.old is not None:
+            for name in self._slotted(self.old):
+                self._bring_up(self.old, name, believe=True)
             files.point(self.site.current, self.old.version)
         else:
             self.site.current.unlink(missing_ok=True)
@@ -94,7 +93,8 @@ class Switch(msgspec.Struct):
             self._retire(name, self.old)
         for name in self._workers(self.old, self.new):
             program = self._worker(name, self.new, self.old)
-            workers.take_back(program, self.old.version, touched=name in self.restarted)
+            version = self.old.version if self.old is not None else ""
+            workers.take_back(program, version, touched=name in self.restarted)
 
     def watch(self, seconds: float) -> str:
         """See that the new release keeps serving at its public address.
@@ -124,22 +124,23 @@ class Switch(msgspec.Struct):
             asked += 1
         return asked
 
-    def _slotted(self, release: Side) -> list[str]:
+    def _slotted(self, release: Target | None) -> list[str]:
         if self.restart != "slots":
             return []
-        return [n for n, process in release.processes.items() if servers.takes_slots(process)]
+        return [n for n, process in _processes(release).items() if servers.takes_slots(process)]
 
-    def _unslotted(self, release: Side) -> list[str]:
+    def _unslotted(self, release: Target | None) -> list[str]:
         if self.restart == "none":
             return []
-        return [n for n in release.processes if n not in self._slotted(release)]
+        return [n for n in _processes(release) if n not in self._slotted(release)]
 
-    def _workers(self, first: Side, second: Side) -> list[str]:
+    def _workers(self, first: Target | None, second: Target | None) -> list[str]:
         """Return the processes without slots of the first, and what only the second has."""
-        gone = [name for name in self._unslotted(second) if name not in first.processes]
+        there = _processes(first)
+        gone = [name for name in self._unslotted(second) if name not in there]
         return [*self._unslotted(first), *gone]
 
-    def _bring_up(self, release: Side, name: str, *, believe: bool = False) -> None:
+    def _bring_up(self, release: Target, name: str, *, believe: bool = False) -> None:
         """Make one slot of a process run a release and wait until it is healthy there.
 
         Args:
@@ -161,19 +162,20 @@ class Switch(msgspec.Struct):
         with steps.waiting(self.tell, f"{release.version} was up in {member.name}"):
             self._wait_until_healthy(release, name, slot)
 
-    def _free_slot(self, now: state.State, name: str, release: Side) -> int:
+    def _free_slot(self, now: state.State, name: str, release: Target) -> int:
         """Return the slot to use: the idle one, or else the one that the other side had."""
         other = self.old if release is self.new else self.new
+        left = other.version if other is not None else ""
         versions = now.slots.get(name, (state.IDLE, state.IDLE))
-        for wanted in (state.IDLE, *(v for v in versions if v != other.version)):
+        for wanted in (state.IDLE, *(v for v in versions if v != left)):
             if wanted in versions:
                 return versions.index(wanted)
         return 0
 
-    def _retire(self, name: str, keep: Side) -> None:
+    def _retire(self, name: str, keep: Target | None) -> None:
         """Send the slots to sleep that are not the kept release's; requests are finished first."""
         now = state.read(self.site.state)
-        live = now.slot_of(name, keep.version) if keep.version else None
+        live = now.slot_of(name, keep.version) if keep is not None else None
         for slot in range(supervisor.SLOTS):
             if slot == live:
                 continue
@@ -182,7 +184,7 @@ class Switch(msgspec.Struct):
         for slot in range(supervisor.SLOTS):
             member = self._member(name, slot)
             if slot != live and not self._runs(member, name, slot, state.IDLE):
-                process = self.old.processes.get(name) or self.new.processes[name]
+                process = _processes(self.old).get(name) or self.new.processes[name]
                 within = f"within {process.stop_timeout:g} s"
                 self.tell(
                     steps.Said(f"{member.name} finishes its requests {within} and goes to sleep")
@@ -200,14 +202,14 @@ class Switch(msgspec.Struct):
                 supervisor.stop(self.url, member.name, stop_timeout)
         supervisor.start(self.url, member.name)
 
-    def _worker(self, name: str, old: Side, new: Side) -> workers.Program:
+    def _worker(self, name: str, old: Target | None, new: Target | None) -> workers.Program:
         return workers.Program(
             site=self.site,
             url=self.url,
             application=self.name,
             process=name,
-            old=old.processes.get(name),
-            new=new.processes.get(name),
+            old=_processes(old).get(name),
+            new=_processes(new).get(name),
             tell=self.tell,
         )
 
@@ -219,7 +221,7 @@ class Switch(msgspec.Struct):
         if process is not None and process.listen:
             self._wait_until_answering(self.new, name, process)
 
-    def _wait_until_healthy(self, release: Side, name: str, slot: int) -> None:
+    def _wait_until_healthy(self, release: Target, name: str, slot: int) -> None:
         process = release.processes[name]
         wish = health.of(process)
         deadline = time.monotonic() + wish.timeout
@@ -245,7 +247,7 @@ class Switch(msgspec.Struct):
                 raise self._unhealthy(release, name, wish.path, answer, member.name)
             time.sleep(_POLL_SECONDS)
 
-    def _wait_until_answering(self, release: Side, name: str, process: Process) -> None:
+    def _wait_until_answering(self, release: Target, name: str, process: Process) -> None:
         with steps.waiting(self.tell, f"{name} of {release.version} answered"):
             self._ask_until_answered(name, process)
 
@@ -271,7 +273,7 @@ class Switch(msgspec.Struct):
             raise self._unhealthy(self.new, name, where, answer, member)
 
     def _unhealthy(
-        self, release: Side, name: str, where: str, answer: Answer, member: str
+        self, release: Target, name: str, where: str, answer: Answer, member: str
     ) -> ReleaseFailed:
         return ReleaseFailed(
             f"{name} of {self.name}-{release.version} does not serve {where}: {answer.text}",
@@ -317,6 +319,5 @@ class Switch(msgspec.Struct):
                 raise self._failure(member.name, f"still runs {running.version}", member.name)
 
 
-def side(site: Site, version: str) -> Side:
-    """Return a release that is in the site as one end of a switch; `NOTHING` for version ""."""
-    return Side(version, releases.read(site, version).manifest) if version else NOTHING
+def _processes(release: Target | None) -> dict[str, Process]:
+    return release.processes if release is not None else {}

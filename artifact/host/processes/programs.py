@@ -8,57 +8,40 @@ import shlex
 import signal
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from artifact.host.processes import orphans, servers
+from artifact.host.processes.target import Target
 from artifact.host.records.problem import Problem
-from artifact.host.records.settings import Settings
-from artifact.manifest import Install, Manifest, Process
+from artifact.manifest import Manifest, Process
 from artifact.services import supervisor, supervisor_files
 from artifact.services.supervisor import Manner, Member
 from artifact.site import Site
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """A release whose processes supervisor is to run."""
-
-    site: Site
-    manifest: Manifest
-    settings: Settings
-    install: Install
-    """The manifest's settings with the server's own on top."""
-    command: str = ""
-    """Path of the `artifact` that supervisor is to run, for the program that a hint shows; none is
-    shown without it."""
-
-    def in_slots(self, process: str) -> bool:
-        """Tell whether two releases of a process run side by side while they change."""
-        return self.install.restart == "slots" and servers.side_by_side(
-            self.manifest.processes[process]
-        )
-
-
-def problems(wanted: Wanted) -> Iterator[Problem]:
+def problems(target: Target, command: str = "") -> Iterator[Problem]:
     """Find what would lose requests or keep a switch from working.
+
+    Args:
+        command: path of the `artifact` that supervisor is to run, for the program that a hint
+            shows; none is shown without it.
 
     That a process is stopped roughly is left to `details`: an install that worked until now is not
     refused for it.
     """
-    url = wanted.settings.supervisor.url
+    url = target.settings.supervisor.url
     try:
         members = supervisor.members(url)
         manners = supervisor.manners(url)
     except supervisor.SupervisorError as error:
-        yield _silent(wanted.site, error)
+        yield _silent(target.site, error)
         return
-    for name, process in wanted.manifest.processes.items():
-        program = supervisor.program_name(wanted.manifest.name, name)
-        yield from _known(wanted, name, [one for one in members if one.program == program])
+    for name, process in target.manifest.processes.items():
+        program = supervisor.program_name(target.manifest.name, name)
+        yield from _known(target, name, [one for one in members if one.program == program], command)
         manner = next((one for one in manners if one.program == program), None)
         if manner is not None:
-            yield from _signal(wanted.manifest, name, process, manner)
+            yield from _signal(target.manifest, name, process, manner)
             yield from _patience(process, manner)
-    yield from ports(wanted)
+    yield from ports(target)
 
 
 def _silent(site: Site, error: supervisor.SupervisorError) -> Problem:
@@ -73,14 +56,14 @@ def _silent(site: Site, error: supervisor.SupervisorError) -> Problem:
     return Problem(str(error), f"{error.hint}; {hint}" if error.hint else hint)
 
 
-def ports(wanted: Wanted) -> Iterator[Problem]:
+def ports(target: Target) -> Iterator[Problem]:
     """Find addresses that another program than supervisor, or what it started, listens on.
 
     Raises:
         SupervisorError: supervisor does not answer.
     """
-    daemon = supervisor.daemon_pid(wanted.settings.supervisor.url)
-    for name, process in wanted.manifest.processes.items():
+    daemon = supervisor.daemon_pid(target.settings.supervisor.url)
+    for name, process in target.manifest.processes.items():
         by = holder(process.listen, daemon)
         if by:
             yield Problem(
@@ -129,33 +112,34 @@ def _meet(one: str, other: str) -> bool:
     return one == other or one in everywhere or other in everywhere
 
 
-def details(wanted: Wanted) -> Iterator[Problem]:
+def details(target: Target) -> Iterator[Problem]:
     """Find what an install can do without, but an operator should know.
 
     Raises:
         SupervisorError: supervisor does not answer.
     """
-    url = wanted.settings.supervisor.url
+    url = target.settings.supervisor.url
     manners = supervisor.manners(url)
     main = supervisor_files.main_of(supervisor.daemon_pid(url))
     written = {
         name: content
         for name, _, content in (supervisor_files.layout(main).programs() if main else ())
     }
-    for name in wanted.manifest.processes:
-        program = supervisor.program_name(wanted.manifest.name, name)
+    for name in target.manifest.processes:
+        program = supervisor.program_name(target.manifest.name, name)
         manner = next((one for one in manners if one.program == program), None)
         if manner is not None:
             yield from _groups(manner, written.get(program, {}))
             yield from _command(manner)
 
 
-def _known(wanted: Wanted, name: str, members: Sequence[Member]) -> Iterator[Problem]:
-    program = supervisor.program_name(wanted.manifest.name, name)
+def _known(target: Target, name: str, members: Sequence[Member], command: str) -> Iterator[Problem]:
+    program = supervisor.program_name(target.manifest.name, name)
     found = [member.process for member in members]
-    slots = wanted.in_slots(name) and servers.takes_slots(wanted.manifest.processes[name])
+    slots = target.in_slots(name)
     if not found:
-        yield Problem(f"program {program} is not known to supervisor", _remedy(wanted, name))
+        remedy = _remedy(target, name, command)
+        yield Problem(f"program {program} is not known to supervisor", remedy)
     elif slots and sorted(found) != [f"slot_{n}" for n in range(supervisor.SLOTS)]:
         yield Problem(
             f"program {program} has the processes {', '.join(sorted(found))}, not two slots",
@@ -163,19 +147,19 @@ def _known(wanted: Wanted, name: str, members: Sequence[Member]) -> Iterator[Pro
         )
 
 
-def _remedy(wanted: Wanted, name: str) -> str:
-    if not wanted.command:
-        return f"artifact setup {wanted.site.root}"
+def _remedy(target: Target, name: str, command: str) -> str:
+    if not command:
+        return f"artifact setup {target.site.root}"
     block = supervisor.program(
-        wanted.site,
-        wanted.manifest,
+        target.site,
+        target.manifest,
         name,
-        command=wanted.command,
-        slots=wanted.in_slots(name),
-        user=wanted.settings.user,
-        stop_signal=servers.stop_signal(wanted.manifest, wanted.manifest.processes[name]),
+        command=command,
+        slots=target.side_by_side(name),
+        user=target.settings.user,
+        stop_signal=servers.stop_signal(target.manifest, target.manifest.processes[name]),
     )
-    setup = f"`artifact setup {wanted.manifest.reference}.tgz` adds it; or"
+    setup = f"`artifact setup {target.manifest.reference}.tgz` adds it; or"
     return f"{setup} add this to its configuration, then `supervisorctl update`:\n{block}"
 
 

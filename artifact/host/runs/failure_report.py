@@ -15,9 +15,9 @@ from artifact import files, redaction, steps
 from artifact.archive import tar
 from artifact.errors import ArtifactError, Stopped
 from artifact.host.processes import health
+from artifact.host.processes.target import Target
 from artifact.host.records import journal, settings
 from artifact.host.records.journal import Journal
-from artifact.manifest import Manifest
 from artifact.services import supervisor
 from artifact.site import Site
 
@@ -29,12 +29,9 @@ _HEALTH_SECONDS = 1.0
 class Bundle(msgspec.Struct):
     """Listens to a run and writes down how things stood when a step of it failed."""
 
-    site: Site
-    manifest: Manifest
-    """Of the release that is to become live."""
+    target: Target
+    """The release that is to become live."""
     record: Journal
-    managed: bool
-    """Supervisor runs its processes."""
     path: Path | None = None
     """Where it is, when something has failed."""
 
@@ -61,7 +58,7 @@ def mentioned(bundle: Bundle) -> Iterator[None]:
 
 
 def _write(bundle: Bundle, event: steps.Failed) -> Path:
-    path = bundle.site.failures / f"{bundle.record.run}.tgz"
+    path = bundle.target.site.failures / f"{bundle.record.run}.tgz"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     now = int(time.time())
     parts = []
@@ -77,18 +74,18 @@ def _write(bundle: Bundle, event: steps.Failed) -> Path:
 
 
 def _contents(bundle: Bundle, event: steps.Failed) -> Iterator[tuple[str, str]]:
-    environment = _variables(bundle.site)
+    environment = _variables(bundle.target.site)
 
     def clean(text: str) -> str:
         return redaction.redact(text, environment)
 
     yield "error.txt", clean(_error(event))
-    yield "links.txt", _links(bundle.site)
+    yield "links.txt", _links(bundle.target.site)
     yield "journal.jsonl", clean(_journal(bundle))
-    yield "state.json", _text(bundle.site.state)
-    for log in sorted(bundle.site.failures.glob(f"{bundle.manifest.version}-*.log")):
+    yield "state.json", _text(bundle.target.site.state)
+    for log in sorted(bundle.target.site.failures.glob(f"{bundle.target.manifest.version}-*.log")):
         yield f"tried-{log.name}", clean(_last_lines(_text(log)))
-    if bundle.managed:
+    if bundle.target.managed:
         yield "health.txt", _health(bundle)
         yield from ((name, clean(text)) for name, text in _of_supervisor(bundle))
 
@@ -108,20 +105,20 @@ def _links(site: Site) -> str:
 
 
 def _journal(bundle: Bundle) -> str:
-    run = journal.last_run(bundle.site.journal)
+    run = journal.last_run(bundle.target.site.journal)
     return "".join(msgspec.json.encode(line).decode() + "\n" for line in run.lines) if run else ""
 
 
 def _health(bundle: Bundle) -> str:
     lines = []
-    for name, process in bundle.manifest.processes.items():
+    for name, process in bundle.target.manifest.processes.items():
         if not process.listen:
             continue
         places: list[str | Path] = [health.connectable(process.listen)]
         places += [
             path
             for slot in range(supervisor.SLOTS)
-            if (path := bundle.site.health_socket(name, slot)).exists()
+            if (path := bundle.target.site.health_socket(name, slot)).exists()
         ]
         for place in places:
             wish = health.of(process)
@@ -132,14 +129,13 @@ def _health(bundle: Bundle) -> str:
 
 def _of_supervisor(bundle: Bundle) -> Iterator[tuple[str, str]]:
     try:
-        url = settings.load(bundle.site).supervisor.url
+        url = bundle.target.settings.supervisor.url
         members = supervisor.members(url)
-    except (ArtifactError, supervisor.SupervisorError) as error:
+    except supervisor.SupervisorError as error:
         yield "supervisor.txt", f"{error}\n"
         return
-    programs = {
-        supervisor.program_name(bundle.manifest.name, name) for name in bundle.manifest.processes
-    }
+    target = bundle.target
+    programs = {supervisor.program_name(target.manifest.name, name) for name in target.processes}
     mine = [member for member in members if member.program in programs]
     states = [f"{one.name} {one.state} pid {one.pid} {one.trouble}".rstrip() for one in mine]
     yield "supervisor.txt", "".join(f"{line}\n" for line in states)

@@ -18,6 +18,7 @@ from artifact import files, manifest
 from artifact.host.inspecting import doctor, preflight
 from artifact.host.inspecting.doctor import Report
 from artifact.host.processes import programs
+from artifact.host.processes.target import Target
 from artifact.host.records import freeze, journal, releases
 from artifact.host.records.problem import Problem
 from artifact.host.records.settings import Settings, SupervisorSection
@@ -414,7 +415,7 @@ def problems(url: str, name: str, process: Process, *, gunicorn: str = "23.0.0")
         environment=manifest.Environment(key="", packages={"gunicorn": gunicorn}),
     )
     settings = Settings(supervisor=SupervisorSection(url=url))
-    wanted = programs.Wanted(Site(Path("/srv/accounting")), described, settings, Install())
+    wanted = Target(Site(Path("/srv/accounting")), described, settings)
     return [*programs.problems(wanted), *programs.details(wanted)]
 
 
