@@ -386,7 +386,7 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_nothing_behind(machine: Mac
 WITHOUT_PREFLIGHT = """
 import sys
 from artifact import cli
-from artifact.host import preflight
+from artifact.host.inspecting import preflight
 preflight.problems = lambda facts, artifact_command: []
 sys.exit(cli.run(["install", sys.argv[1]]))
 """
