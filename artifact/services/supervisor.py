@@ -1,28 +1,45 @@
-"""The door to supervisor: its XML-RPC API, and the programs it is given to run.
+"""Supervisor as process manager: its XML-RPC API, and the programs it is given to run.
 
 Never supervisorctl: its output is for people, and its exit status says little.
 """
 
 from __future__ import annotations
 
+import base64
 import shlex
 import time
+import xmlrpc.client
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from typing import NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
+from xml.parsers.expat import ExpatError
+
+import msgspec
 
 from artifact import redaction
+from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
-from artifact.services import xml_rpc
-from artifact.services.xml_rpc import Value
+from artifact.services import listening, supervisor_files
+from artifact.services.http_exchange import exchange
+from artifact.services.process_manager import (
+    SLOT,
+    SLOTS,
+    TURN,
+    ManagerUnreachable,
+    Member,
+    ProcessManagerError,
+    ProgramConfig,
+    program_name,
+)
 from artifact.site import Site
 
-SLOTS = 2
-"""One slot is live, the other sleeps and keeps the socket open."""
+T = TypeVar("T")
 
-TURN = "turn_"
-"""What the processes are called of which the even and the odd ones take turns."""
-
+_ANSWER_SECONDS = 30.0
+_LONGEST_ANSWER_BYTES = 32 << 20
 _POLL_SECONDS = 0.05
 _LOG_BYTES, _LINE_BYTES = 16384, 400
 # supervisor kills after its stopwaitsecs and only then calls a process stopped.
@@ -30,23 +47,14 @@ _KILL_MARGIN_SECONDS = 15
 
 # Faults of supervisor.xmlrpc that we know: http://supervisord.org/api.html
 _UNKNOWN_METHOD, _BAD_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 1, 10, 60, 70, 90
-_UP = frozenset({"STARTING", "RUNNING"})
 _DOWN = frozenset({"STOPPED", "EXITED", "FATAL", "BACKOFF", "UNKNOWN"})
 
-
-class SupervisorError(Exception):
-    """Supervisor could not be asked or said no; only the caller knows what state things are in."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+# A program's log may hold any byte; XML has no way to write most control characters.
+_NOT_XML = bytes(number for number in range(32) if number not in b"\t\n\r")
+_READABLE = bytes.maketrans(_NOT_XML, b"?" * len(_NOT_XML))
 
 
-class Unreachable(SupervisorError):
-    """Nobody answers at supervisor's address."""
-
-
-class SaidNo(SupervisorError):
+class SupervisorFault(ProcessManagerError):
     """Supervisor understood and refused: a fault of its API."""
 
     def __init__(self, message: str, *, hint: str, code: int) -> None:
@@ -54,210 +62,270 @@ class SaidNo(SupervisorError):
         self.code = code
 
 
-# Both are tuples, not dataclasses: those would cost every `artifact status` 2 ms.
+class Address(NamedTuple):
+    """Where supervisor's API is."""
+
+    socket: str
+    """As `sockets.connect` takes it."""
+    host: str
+    """For the header of that name."""
+    path: str
+    credentials: str
+    """ "user:password", or empty."""
 
 
-class Member(NamedTuple):
-    """One process of a program, as supervisor sees it."""
+class _ProcessInfo(msgspec.Struct):
+    """Of getProcessInfo, what is of interest."""
 
-    program: str
-    """The group: "accounting-web"."""
-    process: str
-    """ "slot_0"; equal to the program where it has one process only."""
-    state: str
-    """ "RUNNING" means up for `startsecs`, never healthy."""
+    group: str
+    name: str
+    statename: str
     pid: int
-    """0 while it does not run."""
-    since: int
-    """When it was started, seconds since the epoch."""
-    trouble: str
-    """Why it could not be spawned; empty when it could."""
-
-    @property
-    def name(self) -> str:
-        """What the API calls it: "accounting-web:slot_0"."""
-        return f"{self.program}:{self.process}"
-
-    @property
-    def up(self) -> bool:
-        """Tell whether it runs or is on its way to."""
-        return self.state in _UP
+    start: int
+    spawnerr: str
 
 
-class Manner(NamedTuple):
-    """How supervisor starts and stops one process."""
+class _ConfigInfo(msgspec.Struct):
+    """Of getAllConfigInfo, what is of interest."""
 
-    program: str
-    process: str
+    group: str
+    name: str
     command: str
-    stop_signal: int
-    stop_seconds: float
-    """After which it kills: stopwaitsecs."""
-    kills_group: bool
+    stopsignal: int
+    stopwaitsecs: float
+    killasgroup: bool
 
 
-def members(url: str) -> tuple[Member, ...]:
-    """Return every process that supervisor knows.
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """The `ProcessManager` that supervisor is."""
+
+    url: str
+    """ "unix:///path" or "http://host:port", with "user:password@" where it asks for them."""
+    answer_seconds: float = _ANSWER_SECONDS
+    """How long one call may take."""
+
+    def members(self, program: str = "") -> tuple[Member, ...]:
+        found = map(_member, self._call(list[_ProcessInfo], "getAllProcessInfo"))
+        return tuple(one for one in found if program in {"", one.program})
+
+    def member(self, name: str) -> Member:
+        return _member(self._call(_ProcessInfo, "getProcessInfo", name))
+
+    def start(self, name: str) -> None:
+        # Waiting would not help: supervisor says "started" of a program that dies a second later.
+        with _tolerating(_ALREADY_STARTED):
+            self._call(object, "startProcess", name, False)  # noqa: FBT003
+
+    def begin_stop(self, name: str) -> None:
+        with _tolerating(_NOT_RUNNING):
+            self._call(object, "stopProcess", name, False)  # noqa: FBT003
+
+    def stop(self, name: str, timeout: float) -> None:
+        self.begin_stop(name)
+        limit = timeout + 2 * _KILL_MARGIN_SECONDS
+        deadline = time.monotonic() + limit
+        pause = _POLL_SECONDS / 10  # a slot that sleeps is gone at once
+        while (found := self.member(name)).state not in _DOWN:
+            if time.monotonic() >= deadline:
+                raise ProcessManagerError(
+                    f"{name} (pid {found.pid}) is still {found.state} {limit:g} s after it was "
+                    "told to stop",
+                    hint="lower the program's stopwaitsecs, or look at what it waits for",
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_SECONDS)
+
+    def log_tail(self, name: str, lines: int = 20) -> tuple[str, ...]:
+        length = max(_LOG_BYTES, lines * _LINE_BYTES)
+        methods = ("tailProcessStdoutLog", "tailProcessStderrLog")
+        try:
+            tails = [self._call(tuple[str, int, bool], one, name, 0, length) for one in methods]
+        except ProcessManagerError:
+            return ()
+        text = "".join(tail for tail, _, _ in tails)
+        return tuple(redaction.redact(text).splitlines()[-lines:])
+
+    def program_configs(self) -> tuple[ProgramConfig, ...]:
+        rows: list[_ConfigInfo] = []
+        with _tolerating(_UNKNOWN_METHOD):  # by a supervisor older than 4.0
+            rows = self._call(list[_ConfigInfo], "getAllConfigInfo")
+        return tuple(
+            ProgramConfig(
+                program=row.group,
+                process=row.name,
+                command=row.command,
+                stop_signal=row.stopsignal,
+                stop_seconds=row.stopwaitsecs,
+                kills_group=row.killasgroup,
+            )
+            for row in rows
+        )
+
+    def stopped_as_group(self) -> frozenset[str]:
+        main = supervisor_files.main_of(self.daemon_pid())
+        programs = supervisor_files.layout(main).programs() if main else ()
+        return frozenset(
+            name
+            for name, _, settings in programs
+            if settings.get("stopasgroup", "").strip().lower() in {"true", "yes", "on", "1"}
+        )
+
+    def port_holder(self, listen: str) -> str:
+        return listening.port_holder(listen, self.daemon_pid())
+
+    def daemon_pid(self) -> int:
+        """Return the pid of supervisord itself."""
+        return self._call(int, "getPID")
+
+    def reread(self) -> tuple[frozenset[str], frozenset[str]]:
+        found = self._call(list[tuple[list[str], list[str], list[str]]], "reloadConfig")
+        added, changed, _ = found[0] if found else ([], [], [])
+        return frozenset(added), frozenset(changed)
+
+    def add(self, program: str) -> None:
+        with _tolerating(_ALREADY_ADDED):
+            self._call(object, "addProcessGroup", program)
+
+    def remove(self, program: str) -> None:
+        with _tolerating(_BAD_NAME):
+            self._call(object, "stopProcessGroup", program)
+            self._call(object, "removeProcessGroup", program)
+
+    def render_program(
+        self,
+        site: Site,
+        manifest: Manifest,
+        process: str,
+        *,
+        command: str,
+        slots: bool,
+        user: str = "",
+        stop_signal: str = "TERM",
+    ) -> str:
+        settings = manifest.processes[process]
+        name = program_name(manifest.name, process)
+        start = f"{shlex.join([command, 'exec', str(site.root), '--process', process])}"
+        kind = "fcgi-program" if slots and settings.listen else "program"
+        lines = [f"[{kind}:{name}]"]
+        if slots and settings.listen:
+            lines += _socket(settings.listen, user)
+            lines += [f"command = {_escape(start)} --slot %(process_num)d"]
+            lines += [f"process_name = {SLOT}%(process_num)d", f"numprocs = {SLOTS}"]
+        elif slots:
+            lines += [f"command = {_escape(start)} --worker %(process_num)d"]
+            lines += [f"process_name = {TURN}%(process_num)d"]
+            lines += [f"numprocs = {SLOTS * settings.instances}"]
+        else:
+            lines += [f"command = {_escape(start)}"]
+            if settings.instances > 1:
+                lines += ["process_name = %(program_name)s_%(process_num)d"]
+                lines += [f"numprocs = {settings.instances}"]
+        return "\n".join([*lines, *_stopping(settings, stop_signal)]) + "\n"
+
+    def _call(self, kind: type[T], method: str, *parameters: str | int) -> T:
+        """Call one of supervisor's methods and put what goes wrong into words.
+
+        Args:
+            kind: what it returns; `object` where that is of no interest.
+        """
+        where = redaction.strip_credentials(self.url)
+        try:
+            return msgspec.convert(self._answer(f"supervisor.{method}", parameters), kind)
+        except msgspec.ValidationError as error:
+            raise ProcessManagerError(
+                f"supervisor gave an answer of no sense to {method}: {error}"
+            ) from error
+        except xmlrpc.client.Fault as fault:
+            raise _fault(fault) from fault
+        except xmlrpc.client.ProtocolError as error:
+            raise ProcessManagerError(
+                f"supervisor at {where} answered {error.errcode} {error.errmsg}".rstrip(),
+                hint="give its user and password in the URL: unix://user:password@/path"
+                if error.errcode == 401
+                else "",
+            ) from error
+        except (HTTPException, xmlrpc.client.ResponseError) as error:  # the first may be an OSError
+            what = str(error)
+            if isinstance(error, HTTPException):
+                empty = isinstance(error, RemoteDisconnected)
+                what = "its answer is empty" if empty else "its answer is not HTTP"
+            raise ProcessManagerError(
+                f"what answers at {where} is not supervisor: {what}"
+            ) from error
+        except OSError as error:
+            raise ManagerUnreachable(
+                f"supervisor does not answer at {where}: {error.strerror or error}",
+                hint=_advice(error),
+            ) from error
+
+    def _answer(self, method: str, parameters: tuple[str | int, ...]) -> object:
+        address = parse_url(self.url)
+        headers = {"Host": address.host.encode(), "Content-Type": b"text/xml"}
+        if address.credentials:
+            headers["Authorization"] = b"Basic " + base64.b64encode(address.credentials.encode())
+        body = xmlrpc.client.dumps(parameters, method).encode()
+        with exchange(
+            address.socket, address.path, headers, timeout=self.answer_seconds, body=body
+        ) as response:
+            if response.status != 200:
+                raise xmlrpc.client.ProtocolError("", response.status, response.reason, {})
+            return _loads(_read(response))
+
+
+def parse_url(url: str) -> Address:
+    """Read the URL of supervisor's API.
 
     Raises:
-        Unreachable: nobody answers at `url`.
-        SupervisorError: somebody else does.
+        ConfigurationError: it is neither of a unix socket nor of HTTP.
     """
-    return tuple(_member(row) for row in _rows(_call(url, "getAllProcessInfo")))
-
-
-def member(url: str, name: str) -> Member:
-    """Return one process, known by `Member.name`; raises as `members`."""
-    return _member(_row(_call(url, "getProcessInfo", name)))
-
-
-def manners(url: str) -> tuple[Manner, ...]:
-    """Return how each process is configured; nothing where supervisor is older than 4.0.
-
-    Raises as `members`.
-    """
-    rows: list[dict[str, Value]] = []
-    with _tolerating(_UNKNOWN_METHOD):
-        rows = _rows(_call(url, "getAllConfigInfo"))
-    return tuple(
-        Manner(
-            program=str(row["group"]),
-            process=str(row["name"]),
-            command=str(row["command"]),
-            stop_signal=int(str(row["stopsignal"])),
-            stop_seconds=float(str(row["stopwaitsecs"])),
-            kills_group=bool(row["killasgroup"]),
-        )
-        for row in rows
+    scheme, _, rest = url.partition("://")
+    if scheme == "unix":
+        credentials, at, path = ("", "/", rest[1:]) if rest[:1] == "/" else rest.partition("@/")
+        if at:
+            return Address(f"unix:/{path}", "localhost", "/RPC2", unquote(credentials))
+    if scheme == "http":
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 80
+        except ValueError:
+            parts, port = urlsplit(""), 0
+        if parts.hostname:
+            credentials, _, _ = parts.netloc.rpartition("@")
+            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            path = parts.path.rstrip("/") or "/RPC2"
+            return Address(f"{host}:{port}", f"{host}:{port}", path, unquote(credentials))
+    raise ConfigurationError(
+        f"supervisor's URL {url!r} is neither unix:///path/of/supervisor.sock nor http://host:port"
     )
 
 
-def daemon_pid(url: str) -> int:
-    """Return the pid of supervisord itself; raises as `members`."""
-    return int(str(_call(url, "getPID")))
+def _read(response: HTTPResponse) -> bytes:
+    body = response.read(_LONGEST_ANSWER_BYTES + 1)
+    if len(body) > _LONGEST_ANSWER_BYTES:
+        raise xmlrpc.client.ResponseError(
+            f"an answer of more than {_LONGEST_ANSWER_BYTES >> 20} MiB"
+        )
+    if response.length:
+        raise xmlrpc.client.ResponseError("its answer ends half way")
+    return body
 
 
-def reread(url: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Have supervisor read its files again; nothing that runs is touched.
-
-    Returns:
-        The programs that are new, and those that changed but keep running as they were.
-    """
-    match _call(url, "reloadConfig"):
-        case [[list(added), list(changed), _]]:
-            return frozenset(map(str, added)), frozenset(map(str, changed))
-        case answer:
-            raise _senseless(answer)
-
-
-def add(url: str, program: str) -> None:
-    """Make a program known that stands in a file read again, and start it; raises as `members`."""
-    with _tolerating(_ALREADY_ADDED):
-        _call(url, "addProcessGroup", program)
-
-
-def remove(url: str, program: str) -> None:
-    """Stop a program and forget it; one nobody knows is fine."""
-    with _tolerating(_BAD_NAME):
-        _call(url, "stopProcessGroup", program)
-        _call(url, "removeProcessGroup", program)
-
-
-def start(url: str, name: str) -> None:
-    """Tell supervisor to start a process, and do not wait; one that runs is left alone.
-
-    Nor would waiting help: supervisor says "started" of a program that dies one second later.
-    """
-    with _tolerating(_ALREADY_STARTED):
-        _call(url, "startProcess", name, wait=False)
-
-
-def stop(url: str, name: str, timeout: float) -> None:
-    """Stop a process with the signal supervisor has for it, and wait until it is gone.
-
-    Args:
-        timeout: seconds it may take to finish its requests; supervisor may kill it earlier.
+def _loads(body: bytes) -> object:
+    """Read an answer's one value.
 
     Raises:
-        SupervisorError: it is still there after that and a margin for supervisor's own kill.
+        Fault: it is one.
+        ResponseError: it is no answer.
     """
-    begin_stop(url, name)
-    deadline = time.monotonic() + timeout + 2 * _KILL_MARGIN_SECONDS
-    pause = _POLL_SECONDS / 10  # a slot that sleeps is gone at once
-    while (found := member(url, name)).state not in _DOWN:
-        if time.monotonic() >= deadline:
-            raise SupervisorError(
-                f"{name} (pid {found.pid}) is still {found.state} "
-                f"{timeout + 2 * _KILL_MARGIN_SECONDS:g} s after it was told to stop",
-                hint="lower the program's stopwaitsecs, or look at what it waits for",
-            )
-        time.sleep(pause)
-        pause = min(2 * pause, _POLL_SECONDS)
-
-
-def begin_stop(url: str, name: str) -> None:
-    """Send a process the signal to stop and do not wait; one that does not run is fine."""
-    with _tolerating(_NOT_RUNNING):
-        _call(url, "stopProcess", name, wait=False)
-
-
-def log_tail(url: str, name: str, lines: int = 20) -> tuple[str, ...]:
-    """Return the end of what a process printed, redacted; nothing where it has no log."""
-    length = max(_LOG_BYTES, lines * _LINE_BYTES)
+    # Bytes that are no UTF-8 come from a program's log as well.
+    text = body.translate(_READABLE).decode("utf-8", "replace")
+    if "<!DOCTYPE" in text:
+        raise xmlrpc.client.ResponseError("its answer declares entities")
     try:
-        output = _call(url, "tailProcessStdoutLog", name, 0, length)
-        errors = _call(url, "tailProcessStderrLog", name, 0, length)
-    except SupervisorError:
-        return ()
-    text = "".join(str(part[0]) for part in (output, errors) if isinstance(part, list))
-    return tuple(redaction.redact(text).splitlines()[-lines:])
-
-
-def program_name(name: str, process: str) -> str:
-    """Return what a process's program is called in supervisor: "accounting-web"."""
-    return f"{name}-{process}"
-
-
-def program(
-    site: Site,
-    manifest: Manifest,
-    process: str,
-    *,
-    command: str,
-    slots: bool,
-    user: str = "",
-    stop_signal: str = "TERM",
-) -> str:
-    """Render the block of supervisor's configuration for one process of a site.
-
-    It holds no release: an install never has to change it.
-
-    Args:
-        command: path of the `artifact` that supervisor is to run.
-        slots: the old and the new release run beside each other while they change: around the
-            listening socket that supervisor keeps open, or as two sets of workers.
-        user: recorded as owner of a unix socket; `artifact exec` drops the privileges itself.
-        stop_signal: the one on which it finishes its requests.
-    """
-    settings = manifest.processes[process]
-    name = program_name(manifest.name, process)
-    start = f"{shlex.join([command, 'exec', str(site.root), '--process', process])}"
-    kind = "fcgi-program" if slots and settings.listen else "program"
-    lines = [f"[{kind}:{name}]"]
-    if slots and settings.listen:
-        lines += _socket(settings.listen, user)
-        lines += [f"command = {_escape(start)} --slot %(process_num)d"]
-        lines += ["process_name = slot_%(process_num)d", f"numprocs = {SLOTS}"]
-    elif slots:
-        lines += [f"command = {_escape(start)} --worker %(process_num)d"]
-        lines += [f"process_name = {TURN}%(process_num)d"]
-        lines += [f"numprocs = {SLOTS * settings.instances}"]
-    else:
-        lines += [f"command = {_escape(start)}"]
-        if settings.instances > 1:
-            lines += ["process_name = %(program_name)s_%(process_num)d"]
-            lines += [f"numprocs = {settings.instances}"]
-    return "\n".join([*lines, *_manner(settings, stop_signal)]) + "\n"
+        return xmlrpc.client.loads(text)[0][0]
+    except (ExpatError, xmlrpc.client.ResponseError, ValueError, TypeError, LookupError) as error:
+        raise xmlrpc.client.ResponseError(f"its answer is not XML-RPC: {error}") from error
 
 
 def _socket(listen: str, user: str) -> list[str]:
@@ -269,7 +337,7 @@ def _socket(listen: str, user: str) -> list[str]:
     return [f"socket = tcp://{host or '0.0.0.0'}:{port}", "socket_backlog = 2048"]  # noqa: S104
 
 
-def _manner(settings: Process, stop_signal: str) -> list[str]:
+def _stopping(settings: Process, stop_signal: str) -> list[str]:
     return [
         "autostart = true",
         "autorestart = true",
@@ -288,76 +356,42 @@ def _escape(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _member(row: dict[str, Value]) -> Member:
-    try:
-        return Member(
-            program=str(row["group"]),
-            process=str(row["name"]),
-            state=str(row["statename"]),
-            pid=int(str(row["pid"])),
-            since=int(str(row["start"])),
-            trouble=str(row["spawnerr"]),
-        )
-    except (KeyError, ValueError):
-        raise _senseless(row) from None
-
-
-def _row(answer: Value) -> dict[str, Value]:
-    if not isinstance(answer, dict):
-        raise _senseless(answer)
-    return answer
-
-
-def _rows(answer: Value) -> list[dict[str, Value]]:
-    if not isinstance(answer, list):
-        raise _senseless(answer)
-    return [_row(row) for row in answer]
-
-
-def _senseless(answer: Value) -> SupervisorError:
-    return SupervisorError(f"supervisor gave an answer of no sense: {answer!r:.200}")
+def _member(row: _ProcessInfo) -> Member:
+    return Member(
+        program=row.group,
+        process=row.name,
+        state=row.statename,
+        pid=row.pid,
+        since=row.start,
+        trouble=row.spawnerr,
+    )
 
 
 @contextmanager
 def _tolerating(code: int) -> Iterator[None]:
     try:
         yield
-    except SaidNo as error:
+    except SupervisorFault as error:
         if error.code != code:
             raise
 
 
-def _call(url: str, method: str, *parameters: str | int, wait: bool | None = None) -> Value:
-    """Call one of supervisor's methods and put what goes wrong into words.
-
-    Args:
-        wait: the last parameter of those that start and stop.
-    """
-    given = parameters if wait is None else (*parameters, wait)
-    where = redaction.strip_credentials(url)
-    try:
-        return xml_rpc.call(url, f"supervisor.{method}", *given)
-    except xml_rpc.Fault as fault:
-        raise _said_no(fault) from fault
-    except xml_rpc.Unwelcome as error:
-        hint = "give its user and password in the URL: unix://user:password@/path"
-        raise SupervisorError(
-            f"supervisor at {where} answered {error}", hint=hint if error.status == 401 else ""
-        ) from error
-    except OSError as error:
-        raise Unreachable(
-            f"supervisor does not answer at {where}: {error.strerror or error}", hint=_advice(error)
-        ) from error
-    except xml_rpc.Garbled as error:
-        raise SupervisorError(f"what answers at {where} is not supervisor: {error}") from error
-
-
-def _said_no(fault: xml_rpc.Fault) -> SaidNo:
+def _fault(fault: xmlrpc.client.Fault) -> SupervisorFault:
     hints = {
         _BAD_NAME: "add its program to supervisor's configuration, then `supervisorctl update`",
         _UNKNOWN_METHOD: "add [rpcinterface:supervisor] to supervisor's configuration",
     }
-    return SaidNo(f"supervisor says {fault.text}", hint=hints.get(fault.code, ""), code=fault.code)
+    return SupervisorFault(
+        f"supervisor says {fault.faultString}",
+        hint=hints.get(fault.faultCode, ""),
+        code=fault.faultCode,
+    )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, HTTPException):
+        return f"its answer is {'empty' if isinstance(error, RemoteDisconnected) else 'not HTTP'}"
+    return str(error)
 
 
 def _advice(error: OSError) -> str:

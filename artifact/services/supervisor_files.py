@@ -5,6 +5,7 @@ The API tells neither; and not every setting of a program.
 
 from __future__ import annotations
 
+import configparser
 import fnmatch
 import glob
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import psutil
 
 USUAL = (Path("/etc/supervisor/supervisord.conf"), Path("/etc/supervisord.conf"))
 """Debian's, and where supervisor looks by itself when it is told nothing."""
@@ -65,8 +67,6 @@ def layout(main: Path) -> Layout:
 
 def read(path: Path) -> dict[str, dict[str, str]]:
     """Return the sections of a file; nothing of one that cannot be read, as it may be another's."""
-    import configparser  # 2 ms that an install without new programs need not wait for
-
     parser = configparser.RawConfigParser(
         strict=False, inline_comment_prefixes=(";", "#"), allow_no_value=True
     )
@@ -82,8 +82,6 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
 def main_of(pid: int) -> Path | None:
     """Return the main file of a running supervisord; None where it cannot be known."""
-    import psutil  # 20 ms
-
     try:
         daemon = psutil.Process(pid)
         words, directory = daemon.cmdline(), daemon.cwd()
@@ -101,8 +99,6 @@ def running() -> tuple[str, ...]:
 
     PyPI's has its socket wherever its configuration says.
     """
-    import psutil  # 20 ms
-
     found: dict[str, None] = {}
     for daemon in psutil.process_iter(["cmdline"]):
         words: list[str] = daemon.info["cmdline"] or []

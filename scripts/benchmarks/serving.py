@@ -13,7 +13,7 @@ from pathlib import Path
 from artifact.archive import opening
 from artifact.host.processes import servers
 from artifact.manifest import Manifest
-from artifact.services import supervisor
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 from benchmarks import measuring, peers
 from benchmarks.measuring import BenchFailed
@@ -94,7 +94,7 @@ def _supervised(
     with opening.open_artifact(artifact) as opened:
         manifest = opened.manifest
     programs = [
-        supervisor.program(
+        Supervisor("").render_program(
             site,
             manifest,
             name,

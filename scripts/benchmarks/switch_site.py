@@ -20,7 +20,7 @@ from artifact.archive import opening
 from artifact.host.processes import health, servers
 from artifact.host.records import releases, state
 from artifact.manifest import Health
-from artifact.services import supervisor
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 from benchmarks import measuring, projects
 from benchmarks.measuring import BenchFailed
@@ -160,11 +160,11 @@ class Host:
         live = releases.live_version(self.site)
         slot = state.read(self.site.state).slot_of("web", live)
         name = f"{NAME}-web:slot_{slot}"
-        pid = supervisor.member(self.url, name).pid
+        pid = Supervisor(self.url).member(name).pid
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + _START_SECONDS
         while True:
-            member = supervisor.member(self.url, name)
+            member = Supervisor(self.url).member(name)
             if member.state == "RUNNING" and member.pid != pid:
                 return
             if time.monotonic() > deadline:
@@ -173,7 +173,7 @@ class Host:
 
     def start_plain(self) -> None:
         """Start the plain program, and wait until it answers."""
-        supervisor.start(self.url, "plain:plain")
+        Supervisor(self.url).start("plain:plain")
         wish = Health(path="/healthz")
         deadline = time.monotonic() + _START_SECONDS
         while not (answer := health.ask(f"127.0.0.1:{self.plain}", wish)).ok:
@@ -272,7 +272,7 @@ def _programs(host: Host, directory: Path) -> str:
     with opening.open_artifact(host.build("0")) as opened_artifact:
         manifest = opened_artifact.manifest
     assert servers.takes_slots(manifest.processes["web"])
-    program = supervisor.program(
+    program = Supervisor("").render_program(
         host.site, manifest, "web", command=str(host.shop.artifact), slots=True
     )
     addresses = {"site": host.port, "proxy": host.proxy}

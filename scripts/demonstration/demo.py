@@ -27,7 +27,7 @@ from stopping import Stopped
 
 from artifact.archive import opening
 from artifact.host.processes import servers
-from artifact.services import supervisor
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 
 PROJECT = Path(__file__).resolve().parents[2] / "tests" / "projects" / "accounting"
@@ -141,7 +141,7 @@ def prepare_server(demo: Demo, artifact: Path) -> None:
     with opening.open_artifact(artifact) as opened:
         manifest = opened.manifest
     programs = [
-        supervisor.program(
+        Supervisor("").render_program(
             site,
             manifest,
             name,

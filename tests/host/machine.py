@@ -27,7 +27,8 @@ from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed
 from artifact.host.processes import servers
 from artifact.manifest import Health, Install, Manifest, Process
-from artifact.services import supervisor
+from artifact.services.process_manager import Member, ProcessManagerError
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 
 ARTIFACT = str(Path(sys.executable).with_name("artifact"))
@@ -231,7 +232,7 @@ class Machine:
         chosen = dict(processes if processes is not None else {"web": self.web()})
         described = _manifest_for(chosen)
         programs = "\n".join(
-            supervisor.program(
+            Supervisor(self.url).render_program(
                 self.site,
                 described,
                 name,
@@ -265,8 +266,8 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
     def answers(self) -> bool:
         try:
-            supervisor.members(self.url)
-        except supervisor.SupervisorError:
+            Supervisor(self.url).members()
+        except ProcessManagerError:
             return False
         return True
 
@@ -313,8 +314,8 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
             body: bytes = answer.read()
             return body.decode()
 
-    def members(self) -> dict[str, supervisor.Member]:
-        return {member.name: member for member in supervisor.members(self.url)}
+    def members(self) -> dict[str, Member]:
+        return {member.name: member for member in Supervisor(self.url).members()}
 
     def leftovers(self) -> list[str]:
         """Return what only an unfinished run leaves behind."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifact import process
-from artifact.services import supervisor
+from artifact.services.process_manager import ProcessManagerError
+from artifact.services.supervisor import Supervisor
 from tests.host.machine import Machine, await_, end, free_port
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -83,8 +84,8 @@ def bystander(machine: Machine) -> int:
 
 def _bystander(url: str) -> int:
     try:
-        return supervisor.member(url, "bystander:bystander").pid
-    except supervisor.SupervisorError:
+        return Supervisor(url).member("bystander:bystander").pid
+    except ProcessManagerError:
         return 0
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import configparser
-import http.server
 import os
 import shutil
-import socketserver
+import signal
+import socket
 import subprocess
 import threading
+import time
+import xmlrpc.client
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,7 +20,8 @@ import pytest
 
 from artifact.errors import ConfigurationError
 from artifact.manifest import Process
-from artifact.services import supervisor
+from artifact.services.process_manager import ManagerUnreachable, ProcessManagerError
+from artifact.services.supervisor import Supervisor, parse_url
 from artifact.site import Site
 from tests.host.machine import await_
 from tests.test_manifest import example
@@ -31,15 +35,20 @@ stopwaitsecs = 1
 [program:broken]
 command = sh -c 'echo why it broke; exit 3'
 startretries = 50
+[program:colourful]
+command = sh -c 'printf "\\033[31mred \\000 end\\n"; sleep 600'
 [program:twice]
 command = sleep 600
 process_name = slot_%(process_num)d
 numprocs = 2
+stopasgroup = true
 """
 
 
 @pytest.fixture(scope="module", params=["own", "debian"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def supervisor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Supervisor]:
     """Supervisor from PyPI, and Debian's."""
     directory = tmp_path_factory.mktemp("s")
     program = "/usr/bin/supervisord"
@@ -69,105 +78,272 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    address = f"unix://me:secret@{directory}/socket"
+    manager = Supervisor(f"unix://me:secret@{directory}/socket")
 
     def answers() -> bool:
         try:
-            return bool(supervisor.members(address))
-        except supervisor.Unreachable:
+            return bool(manager.members())
+        except ManagerUnreachable:
             return False
 
     try:
         await_("supervisord's answer", answers)
-        yield address
+        yield manager
     finally:
         child.terminate()
         child.wait(30)
 
 
-def test_every_process_is_listed_with_its_program(url: str) -> None:
-    names = {member.name for member in supervisor.members(url)}
+def test_every_process_is_listed_with_its_program(supervisor: Supervisor) -> None:
+    names = {member.name for member in supervisor.members()}
     assert names == {
-        "steady:steady", "stubborn:stubborn", "broken:broken", "twice:slot_0", "twice:slot_1",
+        "steady:steady", "stubborn:stubborn", "broken:broken", "colourful:colourful",
+        "twice:slot_0", "twice:slot_1",
     }  # fmt: skip
 
 
-def test_a_process_is_stopped_and_started_and_twice_is_once(url: str) -> None:
-    supervisor.start(url, "steady:steady")
-    before = supervisor.member(url, "steady:steady")
+def test_a_process_is_stopped_and_started_and_twice_is_once(supervisor: Supervisor) -> None:
+    supervisor.start("steady:steady")
+    before = supervisor.member("steady:steady")
     assert before.up
     assert before.pid
-    supervisor.stop(url, "steady:steady", 5)
-    supervisor.stop(url, "steady:steady", 5)
-    assert supervisor.member(url, "steady:steady").state == "STOPPED"
-    supervisor.start(url, "steady:steady")
-    supervisor.start(url, "steady:steady")
-    assert supervisor.member(url, "steady:steady").pid != before.pid
+    supervisor.stop("steady:steady", 5)
+    supervisor.stop("steady:steady", 5)
+    assert supervisor.member("steady:steady").state == "STOPPED"
+    supervisor.start("steady:steady")
+    supervisor.start("steady:steady")
+    assert supervisor.member("steady:steady").pid != before.pid
 
 
-def test_stopping_waits_until_supervisor_has_killed(url: str) -> None:
-    await_("the trap", lambda: "here" in supervisor.log_tail(url, "stubborn:stubborn"))
-    pid = supervisor.member(url, "stubborn:stubborn").pid
-    supervisor.stop(url, "stubborn:stubborn", 1)
+def test_stopping_waits_until_supervisor_has_killed(supervisor: Supervisor) -> None:
+    await_("the trap", lambda: "here" in supervisor.log_tail("stubborn:stubborn"))
+    pid = supervisor.member("stubborn:stubborn").pid
+    supervisor.stop("stubborn:stubborn", 1)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_what_a_broken_process_printed_is_at_hand(url: str) -> None:
-    await_("a failure", lambda: supervisor.member(url, "broken:broken").state == "BACKOFF")
-    assert not supervisor.member(url, "broken:broken").up
-    assert "why it broke" in supervisor.log_tail(url, "broken:broken")
+def test_what_a_broken_process_printed_is_at_hand(supervisor: Supervisor) -> None:
+    await_("a failure", lambda: supervisor.member("broken:broken").state == "BACKOFF")
+    assert not supervisor.member("broken:broken").up
+    assert "why it broke" in supervisor.log_tail("broken:broken")
 
 
-def test_a_program_nobody_configured_is_an_error_with_a_hint(url: str) -> None:
-    with pytest.raises(supervisor.SupervisorError, match="BAD_NAME") as error:
-        supervisor.member(url, "none:none")
+def test_bytes_in_a_log_that_xml_cannot_hold_do_not_hide_the_log(supervisor: Supervisor) -> None:
+    def read() -> str:
+        return "".join(supervisor.log_tail("colourful:colourful"))
+
+    await_("the log", lambda: "end" in read())
+    assert read() == "?[31mred ? end"
+
+
+def test_each_process_is_listed_with_how_it_is_stopped(supervisor: Supervisor) -> None:
+    configs = {one.process: one for one in supervisor.program_configs()}
+    assert configs["stubborn"].stop_seconds == 1
+    assert configs["slot_1"].program == "twice"
+    assert configs["slot_1"].stop_signal == signal.SIGTERM
+    assert configs["slot_1"].command == "sleep 600"
+    assert supervisor.stopped_as_group() == {"twice"}
+    assert {one.process for one in supervisor.members("twice")} == {"slot_0", "slot_1"}
+
+
+def test_a_port_is_held_by_others_or_by_supervisor_itself(supervisor: Supervisor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert f"(pid {os.getpid()})" in supervisor.port_holder(held)
+    assert supervisor.port_holder(held) == ""
+    assert supervisor.port_holder("unix:/run/web.sock") == ""
+
+
+def test_a_program_nobody_configured_is_an_error_with_a_hint(supervisor: Supervisor) -> None:
+    with pytest.raises(ProcessManagerError, match="BAD_NAME") as error:
+        supervisor.member("none:none")
     assert "supervisorctl update" in error.value.hint
 
 
-def test_the_wrong_password_is_said_and_the_right_one_is_not(url: str) -> None:
-    with pytest.raises(supervisor.SupervisorError, match="401") as error:
-        supervisor.members(url.replace("secret", "wrong"))
+def test_the_wrong_password_is_said_and_the_right_one_is_not(supervisor: Supervisor) -> None:
+    with pytest.raises(ProcessManagerError, match="401") as error:
+        Supervisor(supervisor.url.replace("secret", "wrong")).members()
     assert "user and password" in error.value.hint
+    assert "wrong" not in str(error.value) + error.value.hint
 
 
 def test_nobody_at_the_socket_is_unreachable(tmp_path: Path) -> None:
-    with pytest.raises(supervisor.Unreachable, match="No such file") as error:
-        supervisor.members(f"unix://{tmp_path}/none")
+    with pytest.raises(ManagerUnreachable, match="No such file") as error:
+        Supervisor(f"unix://{tmp_path}/none").members()
     assert "start supervisord" in error.value.hint
 
 
 def test_a_url_of_another_kind_is_an_error_of_the_configuration() -> None:
     for url in ("unix:relative", "ftp://x", "/var/run/supervisor.sock"):
         with pytest.raises(ConfigurationError, match="neither unix"):
-            supervisor.members(url)
+            Supervisor(url).members()
 
 
-def test_another_server_at_the_address_is_not_taken_for_supervisor() -> None:
-    class Other(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
+@contextmanager
+def answering(
+    *blocks: bytes, hang: bool = False, timeout: float = 30.0
+) -> Iterator[tuple[Supervisor, list[bytes]]]:
+    """Read every connection's request, send these bytes, with a pause after each block."""
+    done = threading.Event()
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def log_message(self, *arguments: object) -> None: ...
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    break
+                with connection, suppress(ConnectionError):
+                    heard.append(connection.recv(65536))
+                    for block in blocks:
+                        connection.sendall(block)
+                        done.wait(0.01 if len(blocks) > 1 else 0)
+                    if hang:
+                        done.wait(20)
 
-    with socketserver.TCPServer(("127.0.0.1", 0), Other) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=serve)
         thread.start()
         try:
-            with pytest.raises(supervisor.SupervisorError, match="is not supervisor"):
-                supervisor.members(f"http://127.0.0.1:{server.server_address[1]}")
+            port = listener.getsockname()[1]
+            yield Supervisor(f"http://me:pa%40ss@127.0.0.1:{port}", timeout), heard
         finally:
-            server.shutdown()
+            done.set()
+            listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+def wrapped(document: str | bytes, status: str = "200 OK") -> bytes:
+    body = document.encode() if isinstance(document, str) else document
+    return f"HTTP/1.0 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def response(value: str) -> str:
+    return (
+        "<?xml version='1.0'?><methodResponse><params><param>"
+        f"{value}</param></params></methodResponse>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"", "its answer is empty"),
+        (b"\x00\x01\x02" * 99, "is not HTTP"),
+        (b"220 mail.example ESMTP\r\n", "is not HTTP"),
+        (wrapped(response("<value><int>7</int></value>"))[:-9], "half way"),
+        (wrapped("hello"), "is not XML-RPC"),
+        (wrapped(""), "is not XML-RPC"),
+        (wrapped("<html><p>It works!</p></html>"), "is not XML-RPC"),
+        (wrapped(response("<value><int>seven</int></value>")), "is not XML-RPC"),
+        (wrapped(response("<value><struct><member><name>a</name></member></struct></value>")),
+         "is not XML-RPC"),
+        (wrapped(response("<value><array><data>" * 999)), "is not XML-RPC"),
+        (wrapped('<!DOCTYPE x [<!ENTITY a "b">]>' + response("<value>&a;</value>")), "entities"),
+        (wrapped(response("<value>x</value>").replace("params", "fault")), "is not XML-RPC"),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + b" " * (33 << 20), "more than 32 MiB"),
+    ],
+    ids=["empty", "binary", "mail", "half", "text", "nothing", "html", "number", "struct", "nested",
+         "entities", "fault", "endless"],
+)  # fmt: skip
+def test_another_server_at_the_address_is_not_taken_for_supervisor(
+    answer: bytes, message: str
+) -> None:
+    with (
+        answering(answer) as (supervisor, _),
+        pytest.raises(ProcessManagerError, match=f"is not supervisor: .*{message}") as error,
+    ):
+        supervisor.daemon_pid()
+    assert "pa" not in str(error.value).partition("is not")[0]
+
+
+def test_a_value_of_another_kind_makes_no_sense() -> None:
+    answer = wrapped(response("<value>seven</value>"))
+    with (
+        answering(answer) as (supervisor, _),
+        pytest.raises(ProcessManagerError, match="no sense to getPID: Expected `int`"),
+    ):
+        supervisor.daemon_pid()
+
+
+def test_what_a_log_holds_does_not_make_the_answer_unreadable() -> None:
+    log = b"\x1b[31mred\x1b[0m \x00 \xff end"
+    value = "<value><string>HERE</string></value><value><int>9</int></value>"
+    whole = f"<value><array><data>{value}<value><boolean>0</boolean></value></data></array></value>"
+    with answering(wrapped(response(whole).encode().replace(b"HERE", log))) as (supervisor, _):
+        assert supervisor.log_tail("x:x") == ("?[31mred?[0m ? \ufffd end" * 2,)
+
+
+def test_the_end_that_was_announced_is_the_end_though_the_connection_stays_open() -> None:
+    answer = wrapped(response("<value><int>7</int></value>"))
+    with answering(answer, hang=True) as (supervisor, heard):
+        assert supervisor.daemon_pid() == 7
+    assert b"Authorization: Basic bWU6cGFAc3M=\r\n" in heard[0]
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [[], [b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n<"], [b"H", *(b"T" for _ in range(999))]],
+    ids=["silent", "half", "drips"],
+)
+def test_a_timeout_is_one_for_the_whole_exchange(blocks: list[bytes]) -> None:
+    began = time.monotonic()
+    with (
+        answering(*blocks, hang=True, timeout=0.2) as (supervisor, _),
+        pytest.raises(ManagerUnreachable, match="does not answer at http://127"),
+    ):
+        supervisor.members()
+    assert time.monotonic() - began < 5
+
+
+def test_another_status_is_told_with_its_words() -> None:
+    with (
+        answering(wrapped("", "503 Busy")) as (supervisor, _),
+        pytest.raises(ProcessManagerError, match="answered 503 Busy") as error,
+    ):
+        supervisor.members()
+    assert error.value.hint == ""
+
+
+def test_a_fault_is_told_with_its_words() -> None:
+    fault = xmlrpc.client.dumps(xmlrpc.client.Fault(6, "SHUTDOWN_STATE <&>"))
+    with (
+        answering(wrapped(fault)) as (supervisor, _),
+        pytest.raises(ProcessManagerError, match="supervisor says SHUTDOWN_STATE <&>"),
+    ):
+        supervisor.start("x:x")
+
+
+def test_a_fault_that_means_that_it_is_done_is_none() -> None:
+    fault = xmlrpc.client.dumps(xmlrpc.client.Fault(60, "ALREADY_STARTED: x:x"))
+    with answering(wrapped(fault)) as (supervisor, heard):
+        supervisor.start("x:<x>")
+    assert b"<string>x:&lt;x&gt;</string>" in heard[0]
+
+
+def test_urls_are_read_with_their_credentials() -> None:
+    parsed = parse_url("unix://me:p%40ss@/run/s@1.sock")
+    assert (parsed.socket, parsed.credentials) == ("unix:/run/s@1.sock", "me:p@ss")
+    assert parse_url("unix:///run/s@1.sock").credentials == ""
+    http = parse_url("http://me:p%40ss@[::1]:9001/RPC2")
+    assert (http.socket, http.host, http.path) == ("[::1]:9001", "[::1]:9001", "/RPC2")
+    assert http.credentials == "me:p@ss"
+
+
+def test_a_socket_with_a_path_longer_than_the_kernel_takes_is_reached(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    (deep / "socket").symlink_to(parse_url(supervisor.url).socket.removeprefix("unix:"))
+    assert Supervisor(f"unix://me:secret@{deep}/socket").members()
 
 
 def rendered(listen: str = "127.0.0.1:8000", *, slots: bool = True, instances: int = 1) -> str:
     process = Process(command="x", listen=listen, stop_timeout=35, instances=instances)
     manifest = msgspec.structs.replace(example(), processes={"web": process})
-    return supervisor.program(
+    return Supervisor("").render_program(
         Site(Path("/srv/100% mine")), manifest, "web", command="/opt/a/artifact", slots=slots
     )
 

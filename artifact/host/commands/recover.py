@@ -11,7 +11,7 @@ from artifact.host.processes import target as targets
 from artifact.host.processes.activate import Switch
 from artifact.host.records import history, journal, releases, reserve
 from artifact.host.records.journal import Journal, Run
-from artifact.services.supervisor import SupervisorError
+from artifact.services.process_manager import ProcessManagerError
 from artifact.site import Site
 
 
@@ -180,7 +180,7 @@ def _take_back(site: Site, run: Run, tell: steps.Listener) -> None:
         old = targets.of_version(site, before) if before else None
         new = targets.of_version(site, run.began.version)
         Switch(old, new, tell, begun=True, restarted=set(new.processes)).back()
-    except (ArtifactError, SupervisorError, OSError) as error:
+    except (ArtifactError, ProcessManagerError, OSError) as error:
         live = run.began.previous or "nothing"
         raise RollbackFailed(
             f"the {describe(run)} was interrupted, and making {live} live again failed: {error}",

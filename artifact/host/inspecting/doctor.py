@@ -14,12 +14,13 @@ from artifact import stores
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host.inspecting import preflight, status
 from artifact.host.processes import health, launch, programs
-from artifact.host.processes.target import Target
+from artifact.host.processes.target import Target, manager_of
 from artifact.host.records import freeze, history, journal, releases, settings, store
 from artifact.host.records.problem import Problem
 from artifact.host.records.settings import Settings
 from artifact.host.trees import content, links
-from artifact.services import nginx, supervisor
+from artifact.services import nginx
+from artifact.services.process_manager import ProcessManagerError
 from artifact.site import Site
 from artifact.stores import addresses
 
@@ -103,7 +104,7 @@ def _checked(
         yield from check(subject)
     except ArtifactError as error:
         yield Problem(error.message, error.hint)
-    except supervisor.SupervisorError as error:
+    except ProcessManagerError as error:
         yield Problem(str(error), error.hint)
     except OSError as error:
         yield Problem(f"it cannot be looked at: {error}", "run it as root")
@@ -111,7 +112,7 @@ def _checked(
 
 def _supervisor(subject: _Subject) -> Iterator[Problem]:
     if subject.target is None:
-        supervisor.members(subject.settings.supervisor.url)
+        manager_of(subject.settings).members()
         return
     if not subject.target.managed:
         return
@@ -119,7 +120,7 @@ def _supervisor(subject: _Subject) -> Iterator[Problem]:
     yield from found
     try:
         yield from programs.details(subject.target)
-    except supervisor.SupervisorError:
+    except ProcessManagerError:
         if not found:
             raise
 
@@ -209,7 +210,7 @@ def _health(subject: _Subject) -> Iterator[Problem]:
     for name, process in subject.target.manifest.processes.items():
         if not process.listen:
             continue
-        wish, address = health.of(process), health.connectable(process.listen)
+        wish, address = health.health_of(process), health.connectable(process.listen)
         answer = health.ask(address, wish, timeout=_HEALTH_SECONDS)
         if not answer.ok:
             yield Problem(

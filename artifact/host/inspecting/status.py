@@ -6,7 +6,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,10 +16,8 @@ from artifact.host.processes.target import Target
 from artifact.host.records import freeze, journal, releases, settings, state
 from artifact.host.records.freeze import Freeze
 from artifact.host.records.releases import Release
+from artifact.services.process_manager import Member, ProcessManagerError
 from artifact.site import Site
-
-if TYPE_CHECKING:
-    from artifact.services.supervisor import Member
 
 _HEALTH_SECONDS = 5.0
 
@@ -74,7 +71,9 @@ def look(site: Site) -> Status:
         running = tuple(_running(target, problems))
         answers = {
             name: health.ask(
-                health.connectable(process.listen), health.of(process), timeout=_HEALTH_SECONDS
+                health.connectable(process.listen),
+                health.health_of(process),
+                timeout=_HEALTH_SECONDS,
             )
             for name, process in target.processes.items()
             if process.listen
@@ -123,15 +122,13 @@ def _release(site: Site, live: str, problems: list[str]) -> Release | None:
 
 def _running(target: Target, problems: list[str]) -> Iterator[Running]:
     """Yield the site's processes and add to the problems what is wrong with them."""
-    from artifact.services import supervisor  # a site without it need not wait for it
-
     try:
-        members = supervisor.members(target.settings.supervisor.url)
-    except supervisor.SupervisorError as error:
+        members = target.manager.members()
+    except ProcessManagerError as error:
         problems.append(str(error))
         return
     for process in target.processes:
-        program = supervisor.program_name(target.manifest.name, process)
+        program = target.program(process)
         mine = [
             _one(target.site, process, member, slots=target.in_slots(process))
             for member in members

@@ -12,10 +12,12 @@ from artifact import steps
 from artifact.errors import Refused
 from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found, Line
-from artifact.host.processes import programs, servers
+from artifact.host.processes import servers
 from artifact.host.records.generated import Whose, marked
 from artifact.host.records.problem import Problem
-from artifact.services import supervisor, supervisor_files
+from artifact.services import listening, supervisor_files
+from artifact.services.process_manager import ManagerUnreachable, ProcessManagerError, program_name
+from artifact.services.supervisor import Supervisor
 from artifact.services.supervisor_files import Layout
 from artifact.steps import Step, Warned
 
@@ -42,13 +44,13 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
     known: frozenset[str] | None = None
     daemon = 0
     try:
-        known = frozenset(member.program for member in supervisor.members(url))
-        daemon = supervisor.daemon_pid(url)
+        known = frozenset(member.program for member in Supervisor(url).members())
+        daemon = Supervisor(url).daemon_pid()
         main = supervisor_files.main_of(daemon)
-    except supervisor.Unreachable as error:
+    except ManagerUnreachable as error:
         main = supervisor_files.usual()
         yield Warned(f"{error}; it reads its programs when it starts", error.hint)
-    except supervisor.SupervisorError as error:
+    except ProcessManagerError as error:
         yield Problem(str(error), error.hint)
         return
     layout = supervisor_files.layout(main) if main else None
@@ -69,7 +71,7 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
 def _taken(aim: Aim, names: list[str], daemon: int) -> Iterator[Problem]:
     for name in names:
         listen = aim.manifest.processes[name].listen
-        by = programs.holder(listen, daemon)
+        by = listening.port_holder(listen, daemon)
         if by:
             yield Problem(
                 f"{name} is to listen on {listen}, which {by} does already",
@@ -78,9 +80,7 @@ def _taken(aim: Aim, names: list[str], daemon: int) -> Iterator[Problem]:
 
 
 def _names_of(aim: Aim) -> list[tuple[str, str]]:
-    return [
-        (name, supervisor.program_name(aim.manifest.name, name)) for name in aim.manifest.processes
-    ]
+    return [(name, program_name(aim.manifest.name, name)) for name in aim.manifest.processes]
 
 
 def _names(aim: Aim) -> set[str]:
@@ -127,7 +127,7 @@ def _facts(
     aim: Aim, url: str, path: Path, names: list[str], known: frozenset[str] | None
 ) -> _Facts:
     blocks = [
-        supervisor.program(
+        Supervisor(url).render_program(
             aim.site,
             aim.manifest,
             name,
@@ -139,7 +139,7 @@ def _facts(
         for name in names
     ]
     content = marked("\n".join(blocks))
-    programs = frozenset(supervisor.program_name(aim.manifest.name, name) for name in names)
+    programs = frozenset(program_name(aim.manifest.name, name) for name in names)
     return _Facts(url, path, content, placing.whose(path, content), programs, known)
 
 
@@ -165,12 +165,12 @@ def _file(facts: _Facts, tell: steps.Listener) -> Line | Problem:
         restore()
         if facts.known is None:
             return
-        with contextlib.suppress(supervisor.Unreachable):  # then it will read what is there
+        with contextlib.suppress(ManagerUnreachable):  # then it will read what is there
             for program in new:
-                supervisor.remove(facts.url, program)
+                Supervisor(facts.url).remove(program)
             # It may have refused because of somebody else's file, and would again.
-            with contextlib.suppress(supervisor.SupervisorError):
-                supervisor.reread(facts.url)
+            with contextlib.suppress(ProcessManagerError):
+                Supervisor(facts.url).reread()
 
     step = Step("supervisor", summary, lambda: _write(facts, new, tell), undo)
     return Line("supervisor", summary, step, str(path), facts.content)
@@ -183,7 +183,7 @@ def _write(facts: _Facts, new: list[str], tell: steps.Listener) -> str:
     if facts.known is None:
         return "read when supervisor starts"
     try:
-        added, changed = supervisor.reread(facts.url)
+        added, changed = Supervisor(facts.url).reread()
         unread = sorted(set(new) - added)
         if unread:
             raise Refused(
@@ -191,8 +191,8 @@ def _write(facts: _Facts, new: list[str], tell: steps.Listener) -> str:
                 hint=f"does its [include] name {facts.path}?",
             )
         for program in new:
-            supervisor.add(facts.url, program)
-    except supervisor.SupervisorError as error:
+            Supervisor(facts.url).add(program)
+    except ProcessManagerError as error:
         raise Refused(str(error), hint=error.hint) from error
     for program in sorted(changed & facts.programs):
         tell(

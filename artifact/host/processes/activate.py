@@ -18,8 +18,8 @@ from artifact.host.processes.health import Answer
 from artifact.host.processes.target import Target
 from artifact.host.records import state
 from artifact.manifest import Process
-from artifact.services import supervisor
-from artifact.services.supervisor import Member
+from artifact.services.process_manager import SLOTS, Member, program_name
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 
 _POLL_SECONDS = 0.05
@@ -60,10 +60,10 @@ class Switch(msgspec.Struct):
 
         Raises:
             ReleaseFailed: the new release does not serve.
-            SupervisorError: supervisor does not do what it is told.
+            ProcessManagerError: supervisor does not do what it is told.
         """
         if self.restart != "none" and self.new.processes:
-            supervisor.members(self.url)  # whether it answers, before it has to
+            Supervisor(self.url).members()  # whether it answers, before it has to
         self.begun = True
         for name in self._slotted(self.new):
             self._bring_up(self.new, name)
@@ -153,7 +153,7 @@ class Switch(msgspec.Struct):
             state.write(self.site.state, now.with_slot(name, slot, release.version))
         member = self._member(name, slot)
         if not self._runs(member, name, slot, release.version):
-            seconds = health.of(release.processes[name]).timeout
+            seconds = health.health_of(release.processes[name]).timeout
             within = f"it is to serve within {seconds:g} s"
             self.tell(steps.Said(f"starting {release.version} in {member.name}: {within}"))
             self._restart(member, release.processes[name].stop_timeout)
@@ -176,12 +176,12 @@ class Switch(msgspec.Struct):
         """Send the slots to sleep that are not the kept release's; requests are finished first."""
         now = state.read(self.site.state)
         live = now.slot_of(name, keep.version) if keep is not None else None
-        for slot in range(supervisor.SLOTS):
+        for slot in range(SLOTS):
             if slot == live:
                 continue
             now = now.with_slot(name, slot, state.IDLE)
         state.write(self.site.state, now)
-        for slot in range(supervisor.SLOTS):
+        for slot in range(SLOTS):
             member = self._member(name, slot)
             if slot != live and not self._runs(member, name, slot, state.IDLE):
                 process = _processes(self.old).get(name) or self.new.processes[name]
@@ -199,8 +199,8 @@ class Switch(msgspec.Struct):
         # One in BACKOFF counts as started, and would not be until its pause is over.
         if member.state in {"STARTING", "RUNNING", "BACKOFF", "STOPPING"}:
             with steps.waiting(self.tell, f"{member.name} finished its requests and ended"):
-                supervisor.stop(self.url, member.name, stop_timeout)
-        supervisor.start(self.url, member.name)
+                Supervisor(self.url).stop(member.name, stop_timeout)
+        Supervisor(self.url).start(member.name)
 
     def _worker(self, name: str, old: Target | None, new: Target | None) -> workers.Program:
         return workers.Program(
@@ -223,7 +223,7 @@ class Switch(msgspec.Struct):
 
     def _wait_until_healthy(self, release: Target, name: str, slot: int) -> None:
         process = release.processes[name]
-        wish = health.of(process)
+        wish = health.health_of(process)
         deadline = time.monotonic() + wish.timeout
         good = wrong = 0
         answer = Answer(ok=False, text="not started")
@@ -252,7 +252,7 @@ class Switch(msgspec.Struct):
             self._ask_until_answered(name, process)
 
     def _ask_until_answered(self, name: str, process: Process) -> None:
-        deadline = time.monotonic() + health.of(process).timeout
+        deadline = time.monotonic() + health.health_of(process).timeout
         while True:
             try:
                 self._ask_publicly(name, process)
@@ -264,7 +264,7 @@ class Switch(msgspec.Struct):
                 return
 
     def _ask_publicly(self, name: str, process: Process) -> None:
-        wish = health.of(process)
+        wish = health.health_of(process)
         address = health.connectable(process.listen)
         answer = health.ask(address, wish)
         if not answer.ok:
@@ -278,30 +278,30 @@ class Switch(msgspec.Struct):
         return ReleaseFailed(
             f"{name} of {self.name}-{release.version} does not serve {where}: {answer.text}",
             hint=answer.hint or "the last lines it printed stand above",
-            output=supervisor.log_tail(self.url, member) if member else (),
+            output=Supervisor(self.url).log_tail(member) if member else (),
         )
 
     def _failure(self, name: str, what: str, member: str) -> ReleaseFailed:
         return ReleaseFailed(
             f"{name} of {self.name}-{self.new.version} {what}",
             hint="the last lines it printed stand above",
-            output=supervisor.log_tail(self.url, member),
+            output=Supervisor(self.url).log_tail(member),
         )
 
     def _members(self, name: str) -> list[Member]:
-        program = supervisor.program_name(self.name, name)
-        return [member for member in supervisor.members(self.url) if member.program == program]
+        program = program_name(self.name, name)
+        return [member for member in Supervisor(self.url).members() if member.program == program]
 
     def _member(self, name: str, slot: int) -> Member:
-        program = supervisor.program_name(self.name, name)
-        return supervisor.member(self.url, f"{program}:slot_{slot}")
+        program = program_name(self.name, name)
+        return Supervisor(self.url).member(f"{program}:slot_{slot}")
 
     def _processes(self) -> list[tuple[str, Member]]:
         """Return what supervisor has for the new release, each with the name of its process."""
-        programs = {supervisor.program_name(self.name, name): name for name in self.new.processes}
+        programs = {program_name(self.name, name): name for name in self.new.processes}
         return [
             (programs[member.program], member)
-            for member in supervisor.members(self.url)
+            for member in Supervisor(self.url).members()
             if member.program in programs
         ]
 

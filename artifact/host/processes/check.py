@@ -52,7 +52,7 @@ def _interpreter_starts(site: Site, manifest: Manifest) -> None:
 
 def _smoke(site: Site, manifest: Manifest, name: str) -> str:
     """Boot one worker on a private socket and ask it: a bad release must not reach a visitor."""
-    wish = health.of(manifest.processes[name])
+    wish = health.health_of(manifest.processes[name])
     began = time.monotonic()
     with _booted(site, manifest, name) as child:
         answer, wrong = health.Answer(ok=False, text="it did not open its socket"), 0

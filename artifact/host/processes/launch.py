@@ -18,10 +18,11 @@ from pathlib import Path
 
 from artifact import process, variables
 from artifact.errors import ConfigurationError, Refused, UsageError
-from artifact.host.processes import health, servers
+from artifact.host.processes import servers
 from artifact.host.records import releases, settings, state
 from artifact.host.records.releases import Release
 from artifact.manifest import Process
+from artifact.services import sockets
 from artifact.site import Site
 
 SMOKE = "smoke"
@@ -227,7 +228,7 @@ def _place_sockets(site: Site, name: str, slot: int | str, *, private: bool) -> 
 def _listen_privately(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    with health.reachable(path) as address:
+    with sockets.short_path(path) as address:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(address)
     listener.listen(16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 import signal
@@ -12,8 +11,12 @@ from artifact.host.processes import orphans, servers
 from artifact.host.processes.target import Target
 from artifact.host.records.problem import Problem
 from artifact.manifest import Manifest, Process
-from artifact.services import supervisor, supervisor_files
-from artifact.services.supervisor import Manner, Member
+from artifact.services.process_manager import (
+    SLOTS,
+    Member,
+    ProcessManagerError,
+    ProgramConfig,
+)
 from artifact.site import Site
 
 
@@ -27,24 +30,23 @@ def problems(target: Target, command: str = "") -> Iterator[Problem]:
     That a process is stopped roughly is left to `details`: an install that worked until now is not
     refused for it.
     """
-    url = target.settings.supervisor.url
     try:
-        members = supervisor.members(url)
-        manners = supervisor.manners(url)
-    except supervisor.SupervisorError as error:
+        members = target.manager.members()
+        configs = target.manager.program_configs()
+    except ProcessManagerError as error:
         yield _silent(target.site, error)
         return
-    for name, process in target.manifest.processes.items():
-        program = supervisor.program_name(target.manifest.name, name)
+    for name, process in target.processes.items():
+        program = target.program(name)
         yield from _known(target, name, [one for one in members if one.program == program], command)
-        manner = next((one for one in manners if one.program == program), None)
-        if manner is not None:
-            yield from _signal(target.manifest, name, process, manner)
-            yield from _patience(process, manner)
+        config = next((one for one in configs if one.program == program), None)
+        if config is not None:
+            yield from _signal(target.manifest, name, process, config)
+            yield from _patience(process, config)
     yield from ports(target)
 
 
-def _silent(site: Site, error: supervisor.SupervisorError) -> Problem:
+def _silent(site: Site, error: ProcessManagerError) -> Problem:
     """Put into words that supervisor cannot be asked, and what keeps it from being started."""
     if left := " ".join(str(pid) for pid in orphans.pids(site)):
         return Problem(
@@ -60,11 +62,10 @@ def ports(target: Target) -> Iterator[Problem]:
     """Find addresses that another program than supervisor, or what it started, listens on.
 
     Raises:
-        SupervisorError: supervisor does not answer.
+        ProcessManagerError: supervisor does not answer.
     """
-    daemon = supervisor.daemon_pid(target.settings.supervisor.url)
-    for name, process in target.manifest.processes.items():
-        by = holder(process.listen, daemon)
+    for name, process in target.processes.items():
+        by = target.manager.port_holder(process.listen)
         if by:
             yield Problem(
                 f"processes.{name} is to listen on {process.listen}, which {by} does already",
@@ -72,75 +73,30 @@ def ports(target: Target) -> Iterator[Problem]:
             )
 
 
-def holder(listen: str, daemon: int) -> str:
-    """Return who listens on a port: "nginx (pid 80)"; empty for nobody, and for supervisor's own.
-
-    Whose sockets are not ours to see counts as nobody.
-
-    Args:
-        daemon: supervisord's pid; 0 where none runs.
-    """
-    import psutil  # 20 ms
-
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit():
-        return ""
-
-    def is_wanted(status: str, address: tuple[object, ...]) -> bool:
-        if status != psutil.CONN_LISTEN or not address:
-            return False
-        return address[1] == int(port) and _meet(host.strip("[]"), str(address[0]))
-
-    # Supervisor holds the sockets of slots itself, and its are few; all of a machine's take long.
-    with contextlib.suppress(psutil.Error):
-        own = psutil.Process(daemon).net_connections("tcp") if daemon else ()
-        if any(is_wanted(one.status, one.laddr) for one in own):
-            return ""
-    for one in psutil.net_connections("tcp"):
-        if one.pid is None or not is_wanted(one.status, one.laddr):
-            continue
-        with contextlib.suppress(psutil.Error):
-            found = psutil.Process(one.pid)
-            if daemon not in {found.pid, *(parent.pid for parent in found.parents())}:
-                return f"{found.name()} (pid {found.pid})"
-    return ""
-
-
-def _meet(one: str, other: str) -> bool:
-    """Tell whether two hosts cannot both have a port."""
-    everywhere = {"", "0.0.0.0", "::"}  # noqa: S104
-    return one == other or one in everywhere or other in everywhere
-
-
 def details(target: Target) -> Iterator[Problem]:
     """Find what an install can do without, but an operator should know.
 
     Raises:
-        SupervisorError: supervisor does not answer.
+        ProcessManagerError: supervisor does not answer.
     """
-    url = target.settings.supervisor.url
-    manners = supervisor.manners(url)
-    main = supervisor_files.main_of(supervisor.daemon_pid(url))
-    written = {
-        name: content
-        for name, _, content in (supervisor_files.layout(main).programs() if main else ())
-    }
-    for name in target.manifest.processes:
-        program = supervisor.program_name(target.manifest.name, name)
-        manner = next((one for one in manners if one.program == program), None)
-        if manner is not None:
-            yield from _groups(manner, written.get(program, {}))
-            yield from _command(manner)
+    configs = target.manager.program_configs()
+    as_group = target.manager.stopped_as_group()
+    for name in target.processes:
+        program = target.program(name)
+        config = next((one for one in configs if one.program == program), None)
+        if config is not None:
+            yield from _groups(config, stopped_as_group=program in as_group)
+            yield from _command(config)
 
 
 def _known(target: Target, name: str, members: Sequence[Member], command: str) -> Iterator[Problem]:
-    program = supervisor.program_name(target.manifest.name, name)
+    program = target.program(name)
     found = [member.process for member in members]
     slots = target.in_slots(name)
     if not found:
         remedy = _remedy(target, name, command)
         yield Problem(f"program {program} is not known to supervisor", remedy)
-    elif slots and sorted(found) != [f"slot_{n}" for n in range(supervisor.SLOTS)]:
+    elif slots and sorted(found) != [f"slot_{n}" for n in range(SLOTS)]:
         yield Problem(
             f"program {program} has the processes {', '.join(sorted(found))}, not two slots",
             'make it the [fcgi-program] of docs, or site.toml: [install] restart = "graceful"',
@@ -150,29 +106,31 @@ def _known(target: Target, name: str, members: Sequence[Member], command: str) -
 def _remedy(target: Target, name: str, command: str) -> str:
     if not command:
         return f"artifact setup {target.site.root}"
-    block = supervisor.program(
+    block = target.manager.render_program(
         target.site,
         target.manifest,
         name,
         command=command,
         slots=target.side_by_side(name),
         user=target.settings.user,
-        stop_signal=servers.stop_signal(target.manifest, target.manifest.processes[name]),
+        stop_signal=servers.stop_signal(target.manifest, target.processes[name]),
     )
     setup = f"`artifact setup {target.manifest.reference}.tgz` adds it; or"
     return f"{setup} add this to its configuration, then `supervisorctl update`:\n{block}"
 
 
-def _signal(manifest: Manifest, name: str, process: Process, manner: Manner) -> Iterator[Problem]:
+def _signal(
+    manifest: Manifest, name: str, process: Process, config: ProgramConfig
+) -> Iterator[Problem]:
     right = servers.graceful_signal(manifest, process)
-    if right and manner.stop_signal != signal.Signals[f"SIG{right}"]:
+    if right and config.stop_signal != signal.Signals[f"SIG{right}"]:
         server = process.server if process.server != "other" else "uwsgi"
         version = manifest.environment.packages.get(server, "")
-        has = signal.Signals(manner.stop_signal).name.removeprefix("SIG")
+        has = signal.Signals(config.stop_signal).name.removeprefix("SIG")
         yield Problem(
-            f"program {manner.program} is stopped with {has}, on which "
+            f"program {config.program} is stopped with {has}, on which "
             f"{f'{server} {version}'.strip()} drops its requests",
-            f"set stopsignal = {right}, then `supervisorctl update {manner.program}`",
+            f"set stopsignal = {right}, then `supervisorctl update {config.program}`",
         )
     if servers.is_uwsgi(process) and "die-on-term" not in process.command:
         yield Problem(
@@ -181,40 +139,40 @@ def _signal(manifest: Manifest, name: str, process: Process, manner: Manner) -> 
         )
 
 
-def _patience(process: Process, manner: Manner) -> Iterator[Problem]:
-    if manner.stop_seconds > process.stop_timeout:
+def _patience(process: Process, config: ProgramConfig) -> Iterator[Problem]:
+    if config.stop_seconds > process.stop_timeout:
         return
     yield Problem(
-        f"supervisor kills {manner.program} after {manner.stop_seconds:g} s, and it may take "
+        f"supervisor kills {config.program} after {config.stop_seconds:g} s, and it may take "
         f"{process.stop_timeout:g} s to finish its requests",
         f"set stopwaitsecs = {int(process.stop_timeout) + 15}, "
-        f"then `supervisorctl update {manner.program}`",
+        f"then `supervisorctl update {config.program}`",
     )
 
 
-def _groups(manner: Manner, written: dict[str, str]) -> Iterator[Problem]:
-    then = f", then `supervisorctl update {manner.program}`"
-    if not manner.kills_group:
+def _groups(config: ProgramConfig, *, stopped_as_group: bool) -> Iterator[Problem]:
+    then = f", then `supervisorctl update {config.program}`"
+    if not config.kills_group:
         yield Problem(
-            f"when supervisor kills {manner.program}, what it started lives on",
+            f"when supervisor kills {config.program}, what it started lives on",
             f"set killasgroup = true{then}",
         )
-    if written.get("stopasgroup", "").strip().lower() in {"true", "yes", "on", "1"}:
+    if stopped_as_group:
         yield Problem(
-            f"supervisor stops the workers of {manner.program} together with their master, "
+            f"supervisor stops the workers of {config.program} together with their master, "
             "which is the one to let them finish",
             f"set stopasgroup = false and killasgroup = true{then}",
         )
 
 
-def _command(manner: Manner) -> Iterator[Problem]:
+def _command(config: ProgramConfig) -> Iterator[Problem]:
     try:
-        program = (shlex.split(manner.command) or [""])[0]
+        program = (shlex.split(config.command) or [""])[0]
     except ValueError:
         program = ""
     if program.startswith("/") and not os.access(program, os.X_OK):
         yield Problem(
-            f"program {manner.program} runs {program}, which is not there",
+            f"program {config.program} runs {program}, which is not there",
             "`artifact setup` writes the path of the `artifact` that runs it; "
-            f"or set it in the command, then `supervisorctl update {manner.program}`",
+            f"or set it in the command, then `supervisorctl update {config.program}`",
         )

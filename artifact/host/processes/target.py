@@ -9,6 +9,8 @@ from artifact.host.records import releases
 from artifact.host.records import settings as site_settings
 from artifact.host.records.settings import Settings
 from artifact.manifest import Install, Manifest, Process
+from artifact.services.process_manager import ProcessManager, program_name
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 
 
@@ -42,6 +44,15 @@ class Target(msgspec.Struct, frozen=True):
         """Tell whether a process manager runs processes that a switch has to restart."""
         return self.install.restart != "none" and bool(self.processes)
 
+    @property
+    def manager(self) -> ProcessManager:
+        """What starts and stops the site's processes."""
+        return manager_of(self.settings)
+
+    def program(self, process: str) -> str:
+        """Return what the process manager calls the program of a process: "accounting-web"."""
+        return program_name(self.manifest.name, process)
+
     def in_slots(self, process: str) -> bool:
         """Tell whether two releases of a process share a socket while they change."""
         return self.install.restart == "slots" and servers.takes_slots(self.processes[process])
@@ -49,6 +60,11 @@ class Target(msgspec.Struct, frozen=True):
     def side_by_side(self, process: str) -> bool:
         """Tell whether two releases of a process run at the same time while they change."""
         return self.install.restart == "slots" and servers.side_by_side(self.processes[process])
+
+
+def manager_of(settings: Settings) -> ProcessManager:
+    """Return the process manager that a site's settings name; the one place that picks it."""
+    return Supervisor(settings.supervisor.url)
 
 
 def of_manifest(site: Site, manifest: Manifest) -> Target:

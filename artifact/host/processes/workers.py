@@ -17,8 +17,8 @@ from artifact.errors import ReleaseFailed
 from artifact.host.processes import applications, servers
 from artifact.host.records import state
 from artifact.manifest import Process
-from artifact.services import supervisor
-from artifact.services.supervisor import Member
+from artifact.services.process_manager import SLOTS, TURN, Member, program_name
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 
 _POLL_SECONDS = 0.05
@@ -42,8 +42,8 @@ class Program(msgspec.Struct, frozen=True):
 
     def members(self) -> list[Member]:
         """Return what supervisor has of it."""
-        program = supervisor.program_name(self.application, self.process)
-        return [one for one in supervisor.members(self.url) if one.program == program]
+        program = program_name(self.application, self.process)
+        return [one for one in Supervisor(self.url).members() if one.program == program]
 
     @property
     def patience(self) -> float:
@@ -59,10 +59,10 @@ def change(program: Program, version: str) -> None:
 
     Raises:
         ReleaseFailed: it does not stay up.
-        SupervisorError: supervisor does not do what it is told.
+        ProcessManagerError: supervisor does not do what it is told.
     """
     members = program.members()
-    if members and all(one.process.startswith(supervisor.TURN) for one in members):
+    if members and all(one.process.startswith(TURN) for one in members):
         _take_turns(program, members, version)
     elif program.new is None:
         _stop(program, members)
@@ -78,7 +78,7 @@ def take_back(program: Program, version: str, *, touched: bool) -> None:
         touched: it may have been restarted. One configured by hand leaves no word of what it runs.
     """
     members = program.members()
-    if members and all(one.process.startswith(supervisor.TURN) for one in members):
+    if members and all(one.process.startswith(TURN) for one in members):
         _take_turns(program, members, version if program.new is not None else "", believe=True)
         return
     stale = [one for one in members if _is_stale(program, one, version, touched=touched)]
@@ -86,7 +86,7 @@ def take_back(program: Program, version: str, *, touched: bool) -> None:
         _stop(program, stale)
         if not version:
             for one in stale:
-                supervisor.start(program.url, one.name)  # it sleeps until there is a release
+                Supervisor(program.url).start(one.name)  # it sleeps until there is a release
     else:
         _one_by_one(program, stale, version)
 
@@ -113,7 +113,7 @@ def wait_until_settled(
     began: dict[str, tuple[int, float]] = {}
     while True:
         now = time.monotonic()
-        found = [one for one in supervisor.members(program.url) if one.name in names]
+        found = [one for one in Supervisor(program.url).members() if one.name in names]
         for one in found:
             if one.state in {"BACKOFF", "FATAL", "EXITED"} or now >= deadline:
                 raise _failure(program, version, one)
@@ -161,7 +161,7 @@ def _wake(
         program.tell(steps.Said(f"starting {version} in {started}"))
         _stop(program, stale)
         for one in stale:
-            supervisor.start(program.url, one.name)
+            Supervisor(program.url).start(one.name)
     elif believe:
         return
     names, numbers = [one.name for one in mine], [_number(one) for one in mine]
@@ -175,7 +175,7 @@ def _wake(
 def _put_to_sleep(program: Program, members: Sequence[Member], turn: int | None) -> None:
     """Have every set but one finish its tasks and go to sleep."""
     now = state.read(program.site.state)
-    for other in range(supervisor.SLOTS):
+    for other in range(SLOTS):
         if other != turn:
             now = now.with_slot(program.process, other, state.IDLE)
     state.write(program.site.state, now)
@@ -185,7 +185,7 @@ def _put_to_sleep(program: Program, members: Sequence[Member], turn: int | None)
         program.tell(steps.Said(f"{names}: finishing tasks, for {program.patience:g} s at most"))
         _stop(program, awake)
         for one in awake:
-            supervisor.start(program.url, one.name)
+            Supervisor(program.url).start(one.name)
 
 
 def _one_by_one(program: Program, members: Sequence[Member], version: str) -> None:
@@ -193,7 +193,7 @@ def _one_by_one(program: Program, members: Sequence[Member], version: str) -> No
         within = f"it finishes within {program.patience:g} s"
         program.tell(steps.Said(f"restarting {one.name}: {within}"))
         _stop(program, [one])
-        supervisor.start(program.url, one.name)
+        Supervisor(program.url).start(one.name)
         with steps.waiting(program.tell, f"{one.name} had stayed up"):
             wait_until_settled(program, [one.name], version)
 
@@ -205,17 +205,17 @@ def _stop(program: Program, members: Sequence[Member]) -> None:
         return
     with steps.waiting(program.tell, f"{', '.join(one.name for one in up)} ended"):
         for one in up:
-            supervisor.begin_stop(program.url, one.name)
+            Supervisor(program.url).begin_stop(one.name)
         for one in up:
-            supervisor.stop(program.url, one.name, program.patience)
+            Supervisor(program.url).stop(one.name, program.patience)
 
 
 def _turn(member: Member) -> int:
-    return _number(member) % supervisor.SLOTS
+    return _number(member) % SLOTS
 
 
 def _number(member: Member) -> int:
-    number = member.process.removeprefix(supervisor.TURN)
+    number = member.process.removeprefix(TURN)
     return int(number) if number.isdigit() else 0
 
 
@@ -238,5 +238,5 @@ def _failure(program: Program, version: str, member: Member) -> ReleaseFailed:
     return ReleaseFailed(
         f"{member.name} of {program.application}-{version} {what}",
         hint="the last lines it printed stand above",
-        output=supervisor.log_tail(program.url, member.name),
+        output=Supervisor(program.url).log_tail(member.name),
     )

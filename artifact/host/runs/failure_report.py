@@ -18,7 +18,7 @@ from artifact.host.processes import health
 from artifact.host.processes.target import Target
 from artifact.host.records import journal, settings
 from artifact.host.records.journal import Journal
-from artifact.services import supervisor
+from artifact.services.process_manager import SLOTS, ProcessManagerError
 from artifact.site import Site
 
 _LOG_LINES = 200
@@ -117,11 +117,11 @@ def _health(bundle: Bundle) -> str:
         places: list[str | Path] = [health.connectable(process.listen)]
         places += [
             path
-            for slot in range(supervisor.SLOTS)
+            for slot in range(SLOTS)
             if (path := bundle.target.site.health_socket(name, slot)).exists()
         ]
         for place in places:
-            wish = health.of(process)
+            wish = health.health_of(process)
             answer = health.ask(place, wish, timeout=_HEALTH_SECONDS)
             lines.append(f"{name} {wish.path} at {place}: {answer.text}")
     return "".join(f"{line}\n" for line in lines)
@@ -129,18 +129,17 @@ def _health(bundle: Bundle) -> str:
 
 def _of_supervisor(bundle: Bundle) -> Iterator[tuple[str, str]]:
     try:
-        url = bundle.target.settings.supervisor.url
-        members = supervisor.members(url)
-    except supervisor.SupervisorError as error:
+        members = bundle.target.manager.members()
+    except ProcessManagerError as error:
         yield "supervisor.txt", f"{error}\n"
         return
     target = bundle.target
-    programs = {supervisor.program_name(target.manifest.name, name) for name in target.processes}
+    programs = {target.program(name) for name in target.processes}
     mine = [member for member in members if member.program in programs]
     states = [f"{one.name} {one.state} pid {one.pid} {one.trouble}".rstrip() for one in mine]
     yield "supervisor.txt", "".join(f"{line}\n" for line in states)
     for one in mine:
-        lines = supervisor.log_tail(url, one.name, _LOG_LINES)
+        lines = target.manager.log_tail(one.name, _LOG_LINES)
         yield f"log-{one.program}-{one.process}.txt", "".join(f"{line}\n" for line in lines)
 
 

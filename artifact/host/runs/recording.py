@@ -18,7 +18,7 @@ from artifact.errors import (
 from artifact.host.processes.activate import Switch
 from artifact.host.records import journal
 from artifact.host.records.journal import Journal
-from artifact.services.supervisor import SupervisorError
+from artifact.services.process_manager import ProcessManagerError
 from artifact.site import Site
 
 
@@ -94,7 +94,7 @@ def in_words(live: str, switch: Switch) -> Iterator[None]:
         yield
     except MigrationFailed:
         raise  # a database has changed, though nothing that serves has
-    except (OSError, SupervisorError, ReleaseFailed) as error:
+    except (OSError, ProcessManagerError, ReleaseFailed) as error:
         hint: str = getattr(error, "hint", "")
         output: tuple[str, ...] = getattr(error, "output", ())
         if not switch.begun:

@@ -149,12 +149,12 @@ def test_other_content_under_the_same_version_is_refused(machine: Machine) -> No
 def test_a_live_release_whose_processes_died_is_repaired_by_installing_it_again(
     machine: Machine,
 ) -> None:
-    from artifact.services import supervisor
+    from artifact.services.supervisor import Supervisor
 
     machine.start_supervisord()
     path = machine.build("1337")
     assert machine.install(path).returncode == 0
-    supervisor.stop(machine.url, "pages-web:slot_0", 5)
+    Supervisor(machine.url).stop("pages-web:slot_0", 5)
     assert machine.install(path).returncode == 0
     assert machine.run("status", str(machine.site.root)).returncode == 0
 

@@ -16,7 +16,8 @@ import pytest
 
 from artifact.host.records import settings
 from artifact.manifest import Install, Process
-from artifact.services import supervisor, supervisor_files
+from artifact.services import supervisor_files
+from artifact.services.supervisor import Supervisor
 from tests.host import prepared
 from tests.host.machine import ARTIFACT, NAME, Machine, await_, free_port
 from tests.host.prepared import bystander
@@ -172,8 +173,8 @@ def test_a_file_that_is_still_ours_follows_a_later_artifact(
 def test_programs_that_a_person_wrote_stay_where_they_are(machine: Machine, programs: Path) -> None:
     by_hand = programs / "by-hand.conf"
     by_hand.write_text("[program:pages-worker]\ncommand = sleep 600\n")
-    supervisor.reread(machine.url)
-    supervisor.add(machine.url, "pages-worker")
+    Supervisor(machine.url).reread()
+    Supervisor(machine.url).add("pages-worker")
     worker = Process(command="sleep 600", server="other")
     path = machine.build("1", processes={"web": machine.web(), "worker": worker})
     done = setup(machine, path)
@@ -249,7 +250,7 @@ def test_a_supervisor_that_runs_somewhere_is_found_by_its_process(
     machine: Machine, programs: Path
 ) -> None:
     main = programs.parent / "supervisord.conf"
-    assert supervisor_files.main_of(supervisor.daemon_pid(machine.url)) == main
+    assert supervisor_files.main_of(Supervisor(machine.url).daemon_pid()) == main
     assert supervisor_files.address(main) == machine.url
     assert machine.url in supervisor_files.running()
 

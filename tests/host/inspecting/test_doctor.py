@@ -23,7 +23,8 @@ from artifact.host.records import freeze, journal, releases
 from artifact.host.records.problem import Problem
 from artifact.host.records.settings import Settings, SupervisorSection
 from artifact.manifest import Install, Manifest, Process
-from artifact.services import supervisor
+from artifact.services.process_manager import ProcessManagerError
+from artifact.services.supervisor import Supervisor
 from artifact.site import Site
 from tests.host import prepared
 from tests.host.machine import NAME, Environment, Machine, free_port
@@ -332,14 +333,14 @@ def test_supervisor_that_does_not_answer_or_may_not_be_asked_is_found(
 
 def hint_as_nobody(url: str) -> str:
     """Ask supervisor as somebody who may not; root may do everything."""
-    supervisor.members(url)  # nobody could not read what it imports
+    Supervisor(url).members()  # nobody could not read what it imports
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.setuid(pwd.getpwnam("nobody").pw_uid)
         try:
-            supervisor.members(url)
-        except supervisor.SupervisorError as error:
+            Supervisor(url).members()
+        except ProcessManagerError as error:
             os.write(writer, error.hint.encode())
         os._exit(0)
     os.close(writer)
@@ -461,7 +462,7 @@ def test_an_install_is_refused_when_stopping_would_drop_requests(machine: Machin
     machine.start_supervisord()
     wrong = machine.directory / "supervisord.conf"
     wrong.write_text(wrong.read_text().replace("stopsignal = TERM", "stopsignal = QUIT"))
-    supervisor.reread(machine.url)
+    Supervisor(machine.url).reread()
     refused = machine.install(machine.build("1"))
     assert refused.returncode == 5
     assert "is stopped with QUIT" in refused.stderr

@@ -8,7 +8,7 @@ import shutil
 from artifact import files
 from artifact.host.records import journal, state
 from artifact.manifest import Install
-from artifact.services import supervisor
+from artifact.services.supervisor import Supervisor
 from tests.host.machine import Machine, await_
 
 
@@ -29,9 +29,9 @@ def test_a_site_in_order_is_told_and_one_in_disorder_named(machine: Machine) -> 
     for part in ("live", "runs 1", "asleep", "200 OK", "install 1 by", ": done"):
         assert part in told.stdout
 
-    supervisor.stop(machine.url, "pages-web:slot_0", 5)
+    Supervisor(machine.url).stop("pages-web:slot_0", 5)
     assert "pages-web:slot_0 is STOPPED; web does not answer well" in degraded(machine)
-    supervisor.start(machine.url, "pages-web:slot_0")
+    Supervisor(machine.url).start("pages-web:slot_0")
     await_("health", lambda: not degraded(machine))
 
 

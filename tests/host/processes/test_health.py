@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from artifact.host.processes import health
 from artifact.manifest import Health
+from artifact.services import sockets
 
 
 @contextmanager
-def answering(content: bytes | None, path: Path | None = None) -> Iterator[tuple[str, list[bytes]]]:
-    """Listen and answer every connection with these bytes; None leaves it waiting."""
+def answering(
+    content: bytes | None, path: Path | None = None, *, pause: float = 0.0
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Listen and answer every connection with these bytes; None leaves it waiting.
+
+    Args:
+        pause: seconds after each byte.
+    """
     heard: list[bytes] = []
     listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
     if path:
-        with health.reachable(path) as name:
+        with sockets.short_path(path) as name:
             listener.bind(name)
     else:
         listener.bind(("127.0.0.1", 0))
@@ -37,8 +45,12 @@ def answering(content: bytes | None, path: Path | None = None) -> Iterator[tuple
             if content is None:
                 waiting.append(connection)
                 continue
-            with connection:
-                connection.sendall(content)
+            with connection, suppress(ConnectionError):
+                for block in (
+                    [content[i : i + 1] for i in range(len(content))] if pause else [content]
+                ):
+                    connection.sendall(block)
+                    time.sleep(pause)
         for connection in waiting:
             connection.close()
 
@@ -86,6 +98,20 @@ def test_a_path_longer_than_the_kernel_takes_is_reached(tmp_path: Path) -> None:
 def test_a_server_that_says_nothing_is_not_waited_for_longer_than_asked() -> None:
     with answering(None) as (address, _):
         assert health.ask(address, Health(), timeout=0.2).text == "no answer within 0.2 s"
+
+
+def test_a_server_whose_answer_drips_is_not_waited_for_longer_than_asked() -> None:
+    begun = time.monotonic()
+    with answering(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 999, pause=0.01) as (address, _):
+        assert health.ask(address, Health(), timeout=0.2).text == "no answer within 0.2 s"
+        assert time.monotonic() - begun < 5
+
+
+def test_a_health_path_may_hold_any_letter() -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (address, heard):
+        assert health.ask(address, Health(path="/über?a=%20[1]", host="münchen.example")).ok
+    assert heard[0].startswith(b"GET /%C3%BCber?a=%20[1] HTTP/1.1\r\n")
+    assert "Host: münchen.example\r\n".encode() in heard[0]
 
 
 def test_nobody_there_is_an_answer_too(tmp_path: Path) -> None:
