@@ -65,7 +65,7 @@ def command(
     """
     from artifact import variables
     from artifact.host.commands import install
-    from artifact.host.records import store
+    from artifact.host.records import settings
     from artifact.transfer import references
 
     wishes = install.Wishes(
@@ -78,7 +78,7 @@ def command(
         migrate=migrate,
         allow_unsafe=allow_unsafe,
     )
-    source = references.find(reference, lambda name: store.section(name, wishes.root))
+    source = references.find(reference, lambda name: settings.load_store(name, wishes.root))
     if plan_only:
         _show_plan(*install.plan(source, wishes), as_json=as_json)
         return

@@ -33,14 +33,14 @@ def section(name: str) -> StoreSection:
         ConfigurationError: a setting or a variable is wrong; names it.
     """
     from artifact.configuration import artifact_toml
-    from artifact.host.records import store
+    from artifact.host.records import settings
 
     here = Path.cwd()
     if (here / artifact_toml.FILE).is_file() or artifact_toml.in_pyproject(here) is not None:
         found = artifact_toml.load(here)
         if name in {"", found.name}:
             return found.store
-    return store.section(name)
+    return settings.load_store(name)
 
 
 def opened(name: str) -> Opened:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import structs
 
 from artifact import files, steps
+from artifact.configuration.site_toml import Settings, SupervisorSection
 from artifact.errors import Refused, UsageError
 from artifact.host.inspecting.observe import site_of
 from artifact.host.inspecting.preflight import check_platform
@@ -25,7 +26,6 @@ from artifact.host.records import find, problem, releases
 from artifact.host.records import settings as site_settings
 from artifact.host.records.generated import marked
 from artifact.host.records.problem import Problem
-from artifact.host.records.settings import Settings, SupervisorSection
 from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
@@ -142,7 +142,7 @@ def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
 
 def _with_supervisor(settings: Settings) -> Settings:
     """Where nothing is at the usual socket and one supervisor runs elsewhere, that one is meant."""
-    usual = site_settings.DEFAULT_SUPERVISOR
+    usual = SupervisorSection().url
     if settings.supervisor.url != usual or Path(usual.removeprefix("unix://")).exists():
         return settings
     from artifact.services import supervisor_files
@@ -193,7 +193,7 @@ def _settings_body(aim: Aim) -> str:
     if aim.user:
         lines += [f"user = {json.dumps(aim.user)}"]
     url = aim.target.settings.supervisor.url
-    if url != site_settings.DEFAULT_SUPERVISOR:
+    if url != SupervisorSection().url:
         lines += ["", "[supervisor]", f"url = {json.dumps(url, ensure_ascii=False)}"]
     return "\n".join(lines) + "\n"
 

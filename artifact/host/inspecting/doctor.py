@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 
 from artifact import stores
+from artifact.configuration.site_toml import Settings
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host.inspecting import preflight, status
 from artifact.host.processes import health, launch, programs
 from artifact.host.processes.target import Target, manager_of
-from artifact.host.records import freeze, history, journal, releases, settings, store
+from artifact.host.records import freeze, history, journal, releases, settings
 from artifact.host.records.problem import Problem
-from artifact.host.records.settings import Settings
 from artifact.host.trees import content, links
 from artifact.services import nginx
 from artifact.services.process_manager import ProcessManagerError
@@ -237,7 +237,7 @@ def _runs(subject: _Subject) -> Iterator[Problem]:
 def _store(subject: _Subject) -> Iterator[Problem]:
     """Ask the configured store for the live release, as an install asks for one."""
     named = subject.target.manifest.name if subject.target else subject.site.root.name
-    section = store.section(named, str(subject.site.root))
+    section = settings.load_store(named, str(subject.site.root))
     if not section.url:
         return
     version = subject.target.manifest.version if subject.target else "1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from artifact.archive.opening import Artifact
-from artifact.errors import ArtifactRejected, ConfigurationError, Refused, UsageError
+from artifact.errors import ArtifactRejected, Refused, UsageError
 from artifact.host.processes import target as targets
 from artifact.host.processes.target import Target
 from artifact.host.records import journal, releases
@@ -107,8 +107,6 @@ def check_signature(artifact: Artifact, site: Site) -> str:
     signers = site_settings.load(site).signers
     if not signers:
         return ""
-    if not Path(signers).is_absolute():
-        raise ConfigurationError(f"{site.settings}: signers: {signers!r} is no absolute path")
     from artifact.archive import opening, signature
 
     with opening.naming(artifact.name):

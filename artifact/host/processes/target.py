@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from artifact.configuration.site_toml import Settings
 from artifact.host.processes import servers
 from artifact.host.records import releases
 from artifact.host.records import settings as site_settings
-from artifact.host.records.settings import Settings
 from artifact.manifest import Install, Manifest, Process
 from artifact.services.process_manager import ProcessManager, program_name
 from artifact.services.supervisor import Supervisor

@@ -1,85 +1,41 @@
-"""A server's own settings: `site.toml`, what it overrides in the manifest, and the `env` file."""
+"""A server's own settings: `site.toml`, the variables that go before it, and the `env` file."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import os
+from pathlib import Path
 
-import msgspec
-
-from artifact import variables
+from artifact.configuration import site_toml
+from artifact.configuration.site_toml import Settings
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ConfigurationError
-from artifact.manifest import Install
+from artifact.host.records import find
 from artifact.site import Site
-
-DEFAULT_SUPERVISOR = "unix:///var/run/supervisor.sock"
-
-
-class _Section(
-    msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True
-):
-    """Base of every table: keys in kebab-case, unknown ones are errors."""
-
-
-class SupervisorSection(_Section, frozen=True, kw_only=True):
-    """`[supervisor]`"""
-
-    url: str = DEFAULT_SUPERVISOR
-    """ "unix:///path" or "http://host:port", with "user:password@" where it asks for them."""
-
-
-class InstallSection(_Section, frozen=True, kw_only=True):
-    """`[install]`: what is set here overrides the manifest."""
-
-    restart: Literal["slots", "graceful", "none"] | None = None
-    migrations: Literal["list", "stop", "run"] | None = None
-    keep: int | None = None
-    shared: tuple[str, ...] | None = None
-    static: str | None = None
-
-
-class Settings(_Section, frozen=True, kw_only=True):
-    """A whole `site.toml`; a site without one has the defaults."""
-
-    user: str = ""
-    """Who the processes run as when supervisor starts them as root."""
-    signers: str = ""
-    """An allowed_signers file, see ssh-keygen(1): only what one of them signed is installed."""
-    pinned: tuple[str, ...] = ()
-    """Versions that are never pruned."""
-    supervisor: SupervisorSection = SupervisorSection()
-    install: InstallSection = InstallSection()
-    store: dict[str, Any] = {}
-    """Where `artifact install NAME` and `NAME@CHANNEL` find artifacts; `host.store` reads it."""
-
-    def merged(self, install: Install) -> Install:
-        """Return the manifest's settings with this server's own on top."""
-        own = {
-            field: value
-            for field in InstallSection.__struct_fields__
-            if (value := getattr(self.install, field)) is not None
-        }
-        return msgspec.structs.replace(install, **own)
 
 
 def load(site: Site) -> Settings:
-    """Read `site.toml`, with `ARTIFACT_SUPERVISOR_URL` on top.
+    """Return the settings of a site; `ARTIFACT_SUPERVISOR_URL` goes before its `site.toml`.
 
     Raises:
-        ConfigurationError: it is not TOML, or holds what nobody knows; names the key.
+        ConfigurationError: a setting or the variable is wrong; names every one that is.
     """
-    content: dict[str, Any] = {}
-    if site.settings.exists():
-        from artifact.configuration.toml_document import read_toml
+    return site_toml.load(site.settings, overridable=["supervisor"])
 
-        content = read_toml(site.settings)
-    try:
-        settings = msgspec.convert(content, Settings)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{site.settings}: {error}") from error
-    url = variables.get("ARTIFACT_SUPERVISOR_URL")
-    if url:
-        return msgspec.structs.replace(settings, supervisor=SupervisorSection(url=url))
-    return settings
+
+def load_store(name: str, root: str = "") -> StoreSection:
+    """Return how to reach the store; `ARTIFACT_STORE_URL` and its like go before `site.toml`.
+
+    Args:
+        name: the application's; empty where nobody knows it yet.
+        root: its site; `/srv/NAME` when empty. Without both only the variables count.
+
+    Raises:
+        ConfigurationError: a setting or a variable is wrong; names every one that is.
+    """
+    site = Site(Path(root) if root else find.SITES / name)
+    # Without a name that is /srv/site.toml, which is nobody's.
+    path = site.settings if name or root else Path(os.devnull)
+    return site_toml.load(path, overridable=["store"]).store
 
 
 def application_variables(site: Site) -> dict[str, str]:

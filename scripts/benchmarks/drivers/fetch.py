@@ -15,7 +15,7 @@ from pathlib import Path
 def main(reference: str, root: Path) -> None:
     """Unpack what the site has not, and verify it."""
     from artifact import steps
-    from artifact.host.records import store
+    from artifact.host.records import settings
     from artifact.host.trees import incoming, unpack
     from artifact.site import Site
     from artifact.transfer import arrival, references
@@ -23,7 +23,7 @@ def main(reference: str, root: Path) -> None:
     site = Site(root)
     for path in (site.private, site.releases, site.environments):
         path.mkdir(parents=True, exist_ok=True)
-    source = references.find(reference, store.section)
+    source = references.find(reference, settings.load_store)
     with references.opened(source, keep=lambda _: site.downloads) as artifact:
         incoming.recall(artifact, site)
         there, marked = unpack.environment_there(artifact, site)

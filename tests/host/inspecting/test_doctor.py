@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from artifact import files, manifest
+from artifact.configuration.site_toml import Settings, SupervisorSection
 from artifact.host.inspecting import doctor, preflight
 from artifact.host.inspecting.doctor import Report
 from artifact.host.processes import programs
 from artifact.host.processes.target import Target
 from artifact.host.records import freeze, journal, releases
 from artifact.host.records.problem import Problem
-from artifact.host.records.settings import Settings, SupervisorSection
 from artifact.manifest import Install, Manifest, Process
 from artifact.services.process_manager import ProcessManagerError
 from artifact.services.supervisor import Supervisor

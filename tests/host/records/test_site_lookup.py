@@ -85,17 +85,58 @@ def test_the_environment_overrides_where_supervisor_is(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[install]\nrestart = "sometimes"\n', r"site\.toml: .*sometimes.*install"),
-        ("[instal]\n", r"site\.toml: .*instal"),
-        ("user = 5\n", r"site\.toml: .*str.*user"),
-        ("user = \n", "is not TOML"),
+        (
+            '[install]\nrestart = "sometimes"\n',
+            'install.restart: expected "slots", "graceful" or "none", got "sometimes"',
+        ),
+        ("[instal]\n", 'instal: unknown key, did you mean "install"?'),
+        ("user = 5\n", "user: expected a string, got 5"),
+        ('signers = "here"\n', 'signers: expected an absolute path, got "here"'),
+        ('[store]\nurll = "/x"\n', 'store.urll: unknown key, did you mean "url"?'),
+        (
+            '[proxy]\ncertificate = "/chain.pem"\n',
+            "proxy: certificate and certificate-key belong together",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
     site = Site(tmp_path)
     site.settings.write_text(text)
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError) as caught:
         settings.load(site)
+    assert caught.value.message == f"{site.settings}: {message}"
+
+
+def test_every_wrong_setting_has_its_line(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.settings.write_text("usr = 1\npinned = 2\n[install]\nkeep = 0\n")
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(site)
+    assert caught.value.message.splitlines() == [
+        f'{site.settings}: usr: unknown key, did you mean "user"?',
+        f"{site.settings}: pinned: expected a list of strings, got 2",
+        f"{site.settings}: install.keep: expected a number from 1, got 0",
+    ]
+    site.settings.write_text("user = \n")
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        settings.load(site)
+
+
+def test_the_variables_of_the_store_go_before_the_sites_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    site.settings.write_text('[store]\nurl = "/a"\nregion = "b"\n')
+    assert settings.load_store("x", str(tmp_path)).url == "/a"
+    monkeypatch.setenv("ARTIFACT_STORE_URL", "/c")
+    store = settings.load_store("x", str(tmp_path))
+    assert (store.url, store.region) == ("/c", "b")
+    assert settings.load_store("").region == ""
+    # A wrong variable of the store is no reason to refuse what needs no store.
+    monkeypatch.setenv("ARTIFACT_STORE_CHECKSUMS", "never")
+    with pytest.raises(ConfigurationError, match=r"^ARTIFACT_STORE_CHECKSUMS: expected"):
+        settings.load_store("x", str(tmp_path))
+    assert settings.load(site).store.url == "/a"
 
 
 def test_the_env_file_is_lines_and_not_shell(tmp_path: Path) -> None:
