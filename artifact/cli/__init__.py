@@ -6,52 +6,64 @@ Commands live in modules of this package and are imported when they are run, so 
 
 from __future__ import annotations
 
+import difflib
 import gc
 import importlib
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
 from artifact import __version__, errors, signals
-from artifact.cli import terminal
+from artifact.cli import answers, terminal
+from artifact.cli.answers import Answer, Error
 
-# Name -> (module, one line of help). The line stands here too, for --help imports no command; a
-# test holds it equal to the command's own.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("init", "Write a commented artifact.toml from what the project holds."),
-    "lock": ("lock", "Pin and hash the requirements into requirements.lock."),
-    "build": ("build", "Build the artifact of this checkout and print its path."),
-    "inspect": ("inspect", "Show what an artifact says of itself, from its tail alone."),
-    "verify": ("verify", "Check every byte of an artifact."),
-    "diff": ("diff", "Show what changed between two artifacts."),
-    "cache": ("cache", "List, explain, check and prune the environments on this machine."),
-    "push": ("push", "Put an artifact into the store, unless it is there."),
-    "pull": ("pull", "Fetch a whole artifact from the store, verify it and print its path."),
-    "ls": ("ls", "List the artifacts and channels of an application in the store."),
-    "promote": ("promote", "Point a channel at a version in the store, by its digest."),
-    "ci": ("ci", "Help a CI job: report what a build made to the pipeline and its page."),
-    "setup": (
-        "setup",
-        "Prepare this server for an artifact's site: user, directories, supervisor, nginx.",
-    ),
-    "install": ("install", "Install an artifact into its site and switch to it."),
-    "status": ("status", "Show the live release of a site and how it fares."),
-    "releases": ("releases", "List the releases of a site, the newest install first."),
-    "rollback": (
-        "rollback",
-        "Go back to the newest good release before the live one, or to VERSION.",
-    ),
-    "prune": ("prune", "Delete the releases and environments of a site that nobody needs."),
-    "migrations": ("migrations", "List the migrations that are pending, with their risk."),
-    "migrate": ("migrate", "Run the pending migrations that are safe while the old code runs."),
-    "freeze": ("freeze", "Refuse installs and rollbacks in a site for a REASON."),
-    "thaw": ("thaw", "Allow installs and rollbacks in a site again."),
-    "recover": ("recover", "Finish or take back a run that was interrupted."),
-    "doctor": ("doctor", "Check this server for a site; every finding comes with its fix."),
-    "exec": ("exec", "Run a process of the live release; supervisor calls this."),
+# The line of help stands here too, for --help imports no command; a test holds it equal to the
+# command's own.
+GROUPS: dict[str, dict[str, str]] = {
+    "Build": {
+        "init": "Write a commented artifact.toml from what the project holds.",
+        "lock": "Pin and hash the requirements into requirements.lock.",
+        "build": "Build the artifact of this checkout and print its path.",
+        "cache": "List, explain, check and prune the environments on this machine.",
+        "ci": "Help a CI job: report what a build made to the pipeline and its page.",
+    },
+    "Look into artifacts": {
+        "inspect": "Show what an artifact says of itself, from its tail alone.",
+        "verify": "Check every byte of an artifact.",
+        "diff": "Show what changed between two artifacts.",
+    },
+    "Keep artifacts in a store": {
+        "push": "Put an artifact into the store, unless it is there.",
+        "pull": "Fetch a whole artifact from the store, verify it and print its path.",
+        "ls": "List the artifacts and channels of an application in the store.",
+        "promote": "Point a channel at a version in the store, by its digest.",
+    },
+    "Install on a server": {
+        "setup": (
+            "Prepare this server for an artifact's site: user, directories, supervisor, nginx."
+        ),
+        "install": "Install an artifact into its site and switch to it.",
+        "rollback": "Go back to the newest good release before the live one, or to VERSION.",
+        "migrations": "List the migrations that are pending, with their risk.",
+        "migrate": "Run the pending migrations that are safe while the old code runs.",
+    },
+    "Operate a site": {
+        "status": "Show the live release of a site and how it fares.",
+        "releases": "List the releases of a site, the newest install first.",
+        "doctor": "Check this server for a site; every finding comes with its fix.",
+        "freeze": "Refuse installs and rollbacks in a site for a REASON.",
+        "thaw": "Allow installs and rollbacks in a site again.",
+        "recover": "Finish or take back a run that was interrupted.",
+        "prune": "Delete the releases and environments of a site that nobody needs.",
+        "exec": "Run a process of the live release; supervisor calls this.",
+    },
 }
+COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
+_WITH_SUBCOMMANDS = ("cache", "ci")
 
 
 class _Commands(click.Group):
@@ -63,7 +75,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"artifact.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"artifact.cli.{cmd_name}")
         command = module.command
         assert isinstance(command, click.Command)
         return command
@@ -76,8 +88,9 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
@@ -87,8 +100,6 @@ class _Commands(click.Group):
 
 
 def _suggestion(word: str) -> str:
-    import difflib
-
     near = difflib.get_close_matches(word, COMMANDS, n=1)
     return f"did you mean `artifact {near[0]}`?" if near else "`artifact --help` lists them"
 
@@ -102,37 +113,56 @@ def group() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; every error becomes a sentence here."""
+    answer = Answer(_called(arguments), as_json="--json" in arguments)
+    error = None
     try:
-        try:
-            group.main(args=list(arguments), prog_name="artifact", standalone_mode=False)
-        except click.ClickException as error:
-            raise _usage(error) from error
-        except click.exceptions.Exit as request:
-            return request.exit_code
-        except click.Abort:
-            return 130
-    except errors.ArtifactError as error:
-        terminal.fail(error)
-        return error.code
-    except errors.Stopped as stop:
-        terminal.talk(f"stopped by {stop.name}")
-        return stop.code
+        error = _attempt(arguments, answer)
+        answer.finish(error)
     except BrokenPipeError:
         # Whoever read our stdout has seen enough (`artifact inspect … | head`).
         terminal.discard_stdout()
-        return 0
-    except Exception:  # - the boundary: what is left is a bug
-        import traceback  # 6 ms that only a bug costs
+    return error.code if error else 0
 
-        terminal.bug(traceback.format_exc())
-        return 1
-    return 0
+
+def _called(arguments: Sequence[str]) -> str:
+    """Return the command's name as documents have it: "install", "cache ls"."""
+    with_subcommands = bool(arguments) and arguments[0] in _WITH_SUBCOMMANDS
+    return " ".join(arguments[: 2 if with_subcommands else 1])
+
+
+def _attempt(arguments: Sequence[str], answer: Answer) -> Error | None:
+    """Run a command line and return what went wrong, after it was said on stderr."""
+    try:
+        _invoke(arguments, answer)
+    except errors.ArtifactError as error:
+        terminal.show_error(error)
+        return answers.explain(error)
+    except errors.Stopped as stop:
+        terminal.talk(f"stopped by {stop.name}")
+        return answers.explain(stop)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # - the boundary: what is left is a bug
+        terminal.show_bug(traceback.format_exc())
+        return answers.explain(error)
+    return None
+
+
+def _invoke(arguments: Sequence[str], answer: Answer) -> None:
+    try:
+        group.main(list(arguments), prog_name="artifact", standalone_mode=False, obj=answer)
+    except click.Abort as abort:
+        raise errors.Stopped(signal.SIGINT) from abort
+    except click.ClickException as error:
+        raise _usage(error) from error
 
 
 def _usage(error: click.ClickException) -> errors.UsageError:
     hint = "`artifact --help` lists the commands"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"`{error.ctx.command_path} --help` shows how it is used"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and error.ctx is not None:
+        return errors.UsageError(f"{error.ctx.command_path} needs a command", hint=hint)
     return errors.UsageError(error.format_message().rstrip("."), hint=hint)
 
 

@@ -11,39 +11,13 @@ import msgspec
 from artifact.archive import difference
 from artifact.archive.difference import Change, SizeChange
 from artifact.cli import terminal
+from artifact.cli.build import Build
 from artifact.errors import UsageError
 from artifact.manifest import Manifest
 
 # What would end a table's cell, start a tag or a link, or format: the text is others'.
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
 _ROWS_SHOWN = 100
-
-
-class Environment(msgspec.Struct, frozen=True):
-    """What became of the environment."""
-
-    key: str
-    reused: bool
-    reasons: tuple[str, ...] = ()
-
-
-class Step(msgspec.Struct, frozen=True):
-    """A step and what it cost."""
-
-    name: str
-    seconds: float
-    note: str = ""
-
-
-class Build(msgspec.Struct, frozen=True):
-    """The document of `artifact build --json`, as far as a page needs it."""
-
-    artifact: str
-    digest: str
-    bytes: int
-    seconds: float
-    environment: Environment
-    steps: tuple[Step, ...] = ()
 
 
 def read(path: Path) -> Build:

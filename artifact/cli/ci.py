@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from artifact import steps
-from artifact.cli import terminal
+from artifact import files, manifest, steps
+from artifact.archive import opening
+from artifact.cli import build_page, options, terminal
+from artifact.cli.build import Build
+from artifact.errors import ArtifactRejected, UsageError
+from artifact.manifest import Manifest
 
-if TYPE_CHECKING:
-    from artifact.cli.build_page import Build
-    from artifact.manifest import Manifest
-
-_PATH = click.Path(path_type=Path)
 # GitLab takes a dotenv value as it stands, a shell takes it apart: only what both read alike.
 _PLAIN = re.compile(r"[A-Za-z0-9._/+@%=:,-]+")
 
@@ -30,14 +28,14 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("build", type=_PATH, metavar="BUILD.json")
-@click.option("--dotenv", type=_PATH, help="Write ARTIFACT_PATH, _DIGEST and _VERSION here.")
+@click.argument("build", type=options.PATH, metavar="BUILD.json")
+@click.option("--dotenv", type=options.PATH, help="Write ARTIFACT_PATH, _DIGEST and _VERSION here.")
 @click.option(
     "--last",
-    type=_PATH,
+    type=options.PATH,
     help="The manifest of the last artifact: compared with, then replaced by this one's.",
 )
-@terminal.talking
+@options.verbosity
 def report(*, build: Path, dotenv: Path | None, last: Path | None, tell: steps.Listener) -> None:
     """Print a build's summary in Markdown, for the page of a build or merge request.
 
@@ -46,32 +44,26 @@ def report(*, build: Path, dotenv: Path | None, last: Path | None, tell: steps.L
     dotenv file are relative where the artifact lies below the working directory, for the next job
     may run elsewhere.
     """
-    from artifact import files, manifest
-    from artifact.archive import opening
-    from artifact.cli import build_page
-
-    told = build_page.read(build)
-    with opening.open_artifact(Path(told.artifact)) as artifact:
+    document = build_page.read(build)
+    with opening.open_artifact(Path(document.artifact)) as artifact:
         made, digest = artifact.manifest, artifact.digest
-    build_page.check(told, digest)
-    variables = _variables(told, made) if dotenv else ""
+    build_page.check(document, digest)
+    dotenv_lines = _dotenv_lines(document, made) if dotenv else ""
     before = _remembered(last, made, tell) if last else None
-    terminal.data("\n".join(build_page.page(told, made, before)))
+    terminal.data("\n".join(build_page.page(document, made, before)))
     if dotenv is not None:
-        files.write(dotenv, variables)
+        files.write(dotenv, dotenv_lines)
     if last is not None:
         last.parent.mkdir(parents=True, exist_ok=True)
         files.write(last, manifest.encode(made))
 
 
-def _variables(build: Build, made: Manifest) -> str:
+def _dotenv_lines(build: Build, made: Manifest) -> str:
     """Return the lines of the dotenv file.
 
     Raises:
         UsageError: GitLab and a shell would not read the path alike.
     """
-    from artifact.errors import UsageError
-
     path, here = Path(build.artifact), Path.cwd()
     text = str(path.relative_to(here) if path.is_relative_to(here) else path)
     if not _PLAIN.fullmatch(text):
@@ -86,9 +78,6 @@ def _variables(build: Build, made: Manifest) -> str:
 
 def _remembered(last: Path, made: Manifest, tell: steps.Listener) -> Manifest | None:
     """Return the manifest of the artifact before, None where there is none to compare with."""
-    from artifact import manifest
-    from artifact.errors import ArtifactRejected
-
     try:
         before = manifest.decode(last.read_bytes())
     except FileNotFoundError:

@@ -1,75 +1,104 @@
-"""`artifact diff`"""
+"""`artifact diff`: what changed between two artifacts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from artifact.cli import terminal
-
-if TYPE_CHECKING:
-    from artifact.archive.difference import Change, Difference, FileChange
-    from artifact.archive.opening import Artifact
+from artifact.archive import difference, opening
+from artifact.archive.difference import Change, Difference, FileChange, SizeChange
+from artifact.archive.opening import Artifact
+from artifact.cli import options, terminal
+from artifact.cli.answers import Answer, Document
+from artifact.cli.inspect import File
 
 _FILES_SHOWN = 20
 
 
+class Side(msgspec.Struct, frozen=True):
+    """One of the two artifacts."""
+
+    name: str
+    version: str
+    digest: str
+    revision: str
+    """Of the source."""
+
+
+class Migrations(msgspec.Struct, frozen=True):
+    """Migrations that only one of the two has."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+class ChangedFile(msgspec.Struct, frozen=True):
+    """A file, link or directory that is not the same in both."""
+
+    component: str
+    path: str
+    old: File | None
+    new: File | None
+
+
+class Changes(Document, frozen=True, kw_only=True, tag="diff"):
+    """What changed between two artifacts."""
+
+    old: Side
+    new: Side
+    settings: tuple[Change, ...]
+    packages: tuple[Change, ...]
+    migrations: Migrations
+    files: tuple[ChangedFile, ...]
+    sizes: tuple[SizeChange, ...]
+
+
 @click.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", type=options.PATH)
+@click.argument("new", type=options.PATH)
 @click.option("--files", is_flag=True, help="List all files, also those of the environment.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, with all files.")
-def command(old: Path, new: Path, files: bool, as_json: bool) -> None:  # noqa: FBT001 - click
+@options.json
+def command(*, old: Path, new: Path, files: bool, answer: Answer) -> None:
     """Show what changed between two artifacts.
 
     Settings an install acts on, packages, migrations, files, and what each component weighs;
-    + is only in NEW, - only in OLD, ~ in both and not the same. Reads the tails alone.
+    + is only in NEW, - only in OLD, ~ in both and not the same. Reads the tails alone. --json has
+    all files.
     """
-    from artifact.archive import difference, opening
-
     with opening.open_artifact(old) as before, opening.open_artifact(new) as after:
         found = difference.compare(before, after)
-        if as_json:
-            terminal.document("diff", _document(before, after, found))
-            return
-        terminal.data("\n".join(_report(before, after, found, every_file=files)))
+    answer(_document(before, after, found), _report(before, after, found, every_file=files))
 
 
-def _document(old: Artifact, new: Artifact, found: Difference) -> dict[str, Any]:
-    def side(artifact: Artifact) -> dict[str, Any]:
-        manifest = artifact.manifest
-        return {
-            "name": manifest.name,
-            "version": manifest.version,
-            "digest": artifact.digest,
-            "revision": manifest.source.revision,
-        }
+def _document(old: Artifact, new: Artifact, found: Difference) -> Changes:
+    added, removed = (
+        tuple(change.name for change in found.migrations if change.sign == sign) for sign in "+-"
+    )
+    return Changes(
+        old=_side(old),
+        new=_side(new),
+        settings=found.settings,
+        packages=found.packages,
+        migrations=Migrations(added, removed),
+        files=tuple(
+            ChangedFile(
+                change.component,
+                change.path,
+                File(*change.old) if change.old else None,
+                File(*change.new) if change.new else None,
+            )
+            for change in found.files
+        ),
+        sizes=found.sizes,
+    )
 
-    def files(change: FileChange) -> dict[str, Any]:
-        old, new = change.old, change.new
-        return {
-            "component": change.component,
-            "path": change.path,
-            "old": old._asdict() if old else None,
-            "new": new._asdict() if new else None,
-        }
 
-    return {
-        "old": side(old),
-        "new": side(new),
-        "settings": [msgspec.structs.asdict(change) for change in found.settings],
-        "packages": [msgspec.structs.asdict(change) for change in found.packages],
-        "migrations": {
-            "added": [change.name for change in found.migrations if change.sign == "+"],
-            "removed": [change.name for change in found.migrations if change.sign == "-"],
-        },
-        "files": [files(change) for change in found.files],
-        "sizes": [msgspec.structs.asdict(size) for size in found.sizes],
-    }
+def _side(artifact: Artifact) -> Side:
+    manifest = artifact.manifest
+    return Side(manifest.name, manifest.version, artifact.digest, manifest.source.revision)
 
 
 def _report(old: Artifact, new: Artifact, found: Difference, *, every_file: bool) -> Iterator[str]:

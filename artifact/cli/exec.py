@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from artifact.errors import Refused
+from artifact.host.processes import launch
+from artifact.host.records import find
 
 
 @click.command()
@@ -16,15 +18,12 @@ from artifact.errors import Refused
 )
 @click.option("--smoke", "version", hidden=True, help="Serve a release on a private socket.")
 def command(
-    site: str, name: str, slot: int | None, number: int | None, version: str | None
+    *, site: str, name: str, slot: int | None, number: int | None, version: str | None
 ) -> None:
     """Run a process of the live release; supervisor calls this.
 
     SITE is the site's name or path. An idle slot sleeps and holds the listening socket.
     """
-    from artifact.host.processes import launch
-    from artifact.host.records import find
-
     found = find.find(site, maybe_later=True)
     try:
         if version is not None:

@@ -7,27 +7,25 @@ from pathlib import Path
 
 import click
 
-from artifact import steps
-from artifact.cli import terminal
+from artifact import files, steps
+from artifact.building import example, project
+from artifact.cli import options, terminal
+from artifact.configuration import artifact_toml
+from artifact.errors import UsageError
+from artifact.manifest import is_name
 
 
 @click.command()
 @click.option("--name", default="", help="Name of the application; else the project's own.")
 @click.option("--force", is_flag=True, help="Replace an artifact.toml that is there.")
-@click.option("--plan", is_flag=True, help="Print what would be written, and stop.")
-@terminal.talking
+@options.plan
+@options.verbosity
 def command(*, name: str, force: bool, plan: bool, tell: steps.Listener) -> None:
     """Write a commented artifact.toml from what the project holds.
 
     Every key of the configuration is in it, with what it means. Nothing is run and nothing else
     is changed; stdout has the paths of what was written.
     """
-    from artifact import files
-    from artifact.building import example, project
-    from artifact.configuration import artifact_toml
-    from artifact.errors import UsageError
-    from artifact.manifest import is_name
-
     here = Path.cwd()
     target, server = here / artifact_toml.FILE, here / project.SERVER_REQUIREMENTS
     if name and not is_name(name):

@@ -1,81 +1,96 @@
-"""`artifact inspect`"""
+"""`artifact inspect`: what an artifact says of itself."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
 import click
+import msgspec
+from msgspec import UNSET, UnsetType
 
-from artifact.cli import terminal
+from artifact.archive.opening import Artifact
+from artifact.archive.toc import Kind
+from artifact.cli import options, store, terminal
+from artifact.cli.answers import Answer, Document
+from artifact.manifest import Manifest
+from artifact.transfer import references
 
-if TYPE_CHECKING:
-    from artifact.archive.opening import Artifact
-    from artifact.archive.toc import Record
-    from artifact.manifest import Manifest
+
+class File(msgspec.Struct, frozen=True):
+    """A file, link or directory; the fields are those of `toc.Record`."""
+
+    kind: Kind
+    mode: int
+    size: int
+    """Bytes of content; 0 unless it is a file."""
+    sha256: str
+    """Of the content; empty unless it is a file."""
+    path: str
+    target: str
+    """Of a link; else empty."""
+
+
+class ListedFile(File, frozen=True):
+    """A file, link or directory of a component."""
+
+    component: str
+
+
+class Inspection(Document, frozen=True, kw_only=True, tag="inspect"):
+    """What an artifact says of itself."""
+
+    digest: str
+    signed: bool
+    size: int
+    """Bytes of the whole file."""
+    manifest: Manifest
+    files: tuple[ListedFile, ...] | UnsetType = UNSET
+    """With `--files` only."""
 
 
 @click.command()
 @click.argument("reference", metavar="REF")
 @click.option("--files", is_flag=True, help="List the files: mode, size, component, path.")
 @click.option("--packages", is_flag=True, help="List the packages, as in a requirements file.")
-@click.option("--json", "as_json", is_flag=True, help="The manifest as one JSON document.")
-def command(reference: str, files: bool, packages: bool, as_json: bool) -> None:  # noqa: FBT001 - click
+@options.json
+def command(*, reference: str, files: bool, packages: bool, answer: Answer) -> None:
     """Show what an artifact says of itself, from its tail alone.
 
     REF is a file, a URL, a name in the store (accounting-1337.tgz) or what a channel points to
     (accounting@production). What it says is not proof: `artifact verify` checks it.
     """
-    from artifact.cli import store
-    from artifact.transfer import references
-
     with references.opened(references.find(reference, store.section)) as artifact:
-        records = list(_records(artifact)) if files else []
-        if as_json:
-            terminal.document("inspect", _document(artifact, records, files=files))
-            return
-        lines = [] if files or packages else _summary(artifact)
-        if packages:
-            installed = artifact.manifest.environment.packages
-            lines += [f"{name}=={version}" for name, version in sorted(installed.items())]
-        lines += _listing(records)
-        if lines:
-            terminal.data("\n".join(lines))
+        listed = tuple(_files(artifact)) if files else ()
+    manifest = artifact.manifest
+    document = Inspection(
+        digest=artifact.digest,
+        signed=artifact.signature is not None,
+        size=artifact.size,
+        manifest=manifest,
+        files=listed if files else UNSET,
+    )
+    lines = [] if files or packages else _summary(artifact)
+    if packages:
+        installed = manifest.environment.packages
+        lines += [f"{name}=={version}" for name, version in sorted(installed.items())]
+    answer(document, lines + _listing(listed))
 
 
-def _records(artifact: Artifact) -> Iterator[tuple[str, Record]]:
+def _files(artifact: Artifact) -> Iterator[ListedFile]:
     for toc in artifact.tocs():
         for record in toc.records:
-            yield toc.component.name, record
+            yield ListedFile(*record, toc.component.name)
 
 
-def _listing(records: list[tuple[str, Record]]) -> list[str]:
+def _listing(listed: Sequence[ListedFile]) -> list[str]:
     letters = {"file": "-", "directory": "d", "link": "l"}
-    width = max((len(str(record.size)) for _, record in records), default=0)
+    width = max((len(str(one.size)) for one in listed), default=0)
     return [
-        f"{letters[record.kind]}{record.mode:04o}  {record.size:>{width}}  {component:6}  "
-        f"{record.path}{' -> ' + record.target if record.target else ''}"
-        for component, record in records
+        f"{letters[one.kind]}{one.mode:04o}  {one.size:>{width}}  {one.component:6}  "
+        f"{one.path}{' -> ' + one.target if one.target else ''}"
+        for one in listed
     ]
-
-
-def _document(
-    artifact: Artifact, records: list[tuple[str, Record]], *, files: bool
-) -> dict[str, Any]:
-    import msgspec
-
-    content: dict[str, Any] = {
-        "digest": artifact.digest,
-        "signed": artifact.signature is not None,
-        "size": artifact.size,
-        "manifest": msgspec.to_builtins(artifact.manifest),
-    }
-    if files:
-        content["files"] = [
-            {"component": component, **record._asdict()} for component, record in records
-        ]
-    return content
 
 
 def _summary(artifact: Artifact) -> list[str]:

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from artifact import steps
-from artifact.cli import durations, terminal
+from artifact import steps, variables
+from artifact.cli import answers, options
+from artifact.cli.answers import Answer, Document, PlannedStep
+from artifact.host.commands import install
+from artifact.host.commands.install import Outcome
+from artifact.host.records import settings
+from artifact.host.records.problem import Problem
+from artifact.transfer import references
 
-if TYPE_CHECKING:
-    from artifact.host.commands.install import Outcome
-    from artifact.host.records.problem import Problem
+
+class Installation(Document, frozen=True, kw_only=True, tag="install"):
+    """What an install did, or would do."""
+
+    site: str
+    name: str
+    release: str
+    """The version."""
+    digest: str
+    previous: str
+    """The version that was live before; empty where none was."""
+    fetch: int
+    """Bytes that the site did not have yet."""
+    already_live: bool
+    steps: tuple[PlannedStep, ...]
+    problems: tuple[Problem, ...]
+    """Why an install would be refused; found with `--plan` only."""
 
 
 @click.command()
 @click.argument("reference", metavar="REF")
 @click.option("--site", default="", metavar="DIR", help="The site; the artifact's own if left out.")
-@click.option("--digest", default="", metavar="sha256:…", help="Install this content, or nothing.")
-@click.option(
-    "--wait", callback=durations.seconds, default="15m", show_default=True, help="For another run."
-)
-@click.option(
-    "--probation",
-    callback=durations.seconds,
-    default="10s",
-    show_default=True,
-    help="How long to watch the new release before it counts as good.",
-)
+@options.digest
+@options.wait
+@options.probation
 @click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
 @click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
-@click.option(
-    "--allow-unsafe",
-    multiple=True,
-    metavar="APP.0007",
-    help="Run this migration whatever its risk; may be repeated.",
-)
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
+@options.allow_unsafe
+@options.plan
+@options.json
+@options.verbosity
 def command(
     *,
     reference: str,
@@ -50,24 +58,19 @@ def command(
     allow_downgrade: bool,
     migrate: bool,
     allow_unsafe: tuple[str, ...],
-    plan_only: bool,
-    as_json: bool,
+    plan: bool,
+    answer: Answer,
     tell: steps.Listener,
 ) -> None:
     """Install an artifact into its site and switch to it.
 
     REF is a file, an s3:// or https:// URL, a name in the configured store (accounting-1337.tgz),
-    or what a channel points to (accounting@production). From a store only what the site has not
-    yet is fetched.
+    or what a channel points to (accounting@production). Only what the site does not have yet is
+    fetched from a store.
 
-    The site's directories are made where they are missing. Until the switch nothing that serves
-    changes; when the new release fails, the old one is live again.
+    Missing directories of the site are made. What serves does not change until the switch. When
+    the new release fails, the old one is live again.
     """
-    from artifact import variables
-    from artifact.host.commands import install
-    from artifact.host.records import settings
-    from artifact.transfer import references
-
     wishes = install.Wishes(
         command=own_path(),
         root=site or variables.get("ARTIFACT_ROOT"),
@@ -79,62 +82,40 @@ def command(
         allow_unsafe=allow_unsafe,
     )
     source = references.find(reference, lambda name: settings.load_store(name, wishes.root))
-    if plan_only:
-        _show_plan(*install.plan(source, wishes), as_json=as_json)
+    if plan:
+        outcome, problems = install.plan(source, wishes)
+        nothing = f"nothing to do: {outcome.facts.manifest.reference} is already live"
+        answer(_document(outcome, problems), [step.summary for step in outcome.steps] or [nothing])
+        answers.refuse_plan("the install", problems, tell)
         return
     outcome = install.install(source, wishes, tell)
-    if as_json:
-        terminal.document("install", _document(outcome))
-        return
+    answer(_document(outcome))
     facts = outcome.facts
     said = "is live in" if outcome.steps else "is already live in"
     installed = f"{facts.manifest.reference} {said} {facts.site.root}"
     tell(steps.Said(f"{installed} ({facts.artifact.digest})"))
 
 
-def _show_plan(outcome: Outcome, problems: list[Problem], *, as_json: bool) -> None:
-    if as_json:
-        document = _document(outcome)
-        document["problems"] = [{"text": one.text, "hint": one.hint} for one in problems]
-        terminal.document("install", document)
-    else:
-        if not outcome.steps:
-            terminal.data(f"nothing to do: {outcome.facts.manifest.reference} is already live")
-        for step in outcome.steps:
-            terminal.data(step.summary)
-    for problem in problems:
-        terminal.Listener()(steps.Warned(problem.text, problem.hint))
-    if problems:
-        from artifact.errors import Refused
-
-        raise Refused(
-            f"the install would be refused: {problems[0].text}"
-            + (f", and {len(problems) - 1} more" if len(problems) > 1 else ""),
-            hint="what to do about it stands above",
-        )
-
-
-def _document(outcome: Outcome) -> dict[str, Any]:
+def _document(outcome: Outcome, problems: Sequence[Problem] = ()) -> Installation:
     facts = outcome.facts
-    return {
-        "site": str(facts.site.root),
-        "name": facts.manifest.name,
-        "release": facts.manifest.version,
-        "digest": facts.artifact.digest,
-        "previous": facts.live,
-        "fetch": sum(facts.fetch.values()),
-        "already_live": not outcome.steps,
-        "steps": [{"name": step.name, "summary": step.summary} for step in outcome.steps],
-    }
+    return Installation(
+        site=str(facts.site.root),
+        name=facts.manifest.name,
+        release=facts.manifest.version,
+        digest=facts.artifact.digest,
+        previous=facts.live,
+        fetch=sum(facts.fetch.values()),
+        already_live=not outcome.steps,
+        steps=answers.planned(outcome.steps),
+        problems=tuple(problems),
+    )
 
 
 def own_path() -> str:
-    """Return the `artifact` that runs now, as it was called: what supervisor is to run as well.
+    """Return the `artifact` that runs now, as it was called: supervisor is to run the same.
 
     A link that follows the tool's upgrades stays that link.
     """
-    import sys
-
     beside, called = Path(sys.executable).with_name("artifact"), Path(sys.argv[0]).absolute()
     same = called.exists() and beside.exists() and called.samefile(beside)
     return str(called if same else beside)

@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from artifact import steps
-from artifact.cli import terminal
+from artifact import files, steps
+from artifact.building import places
+from artifact.building.environments import interpreter
+from artifact.building.locking import lock, requirements
+from artifact.building.locking.lock import Relocked
+from artifact.cli import options
+from artifact.cli.answers import Answer, Document
+from artifact.configuration import artifact_toml
 
-if TYPE_CHECKING:
-    from artifact.building.locking.lock import Relocked
+
+class Change(msgspec.Struct, frozen=True):
+    """A package whose version changed."""
+
+    name: str
+    old: str
+    """Empty where it is new."""
+    new: str
+    """Empty where it is gone."""
+
+    @property
+    def line(self) -> str:
+        if self.old and self.new:
+            return f"{self.name} {self.old} → {self.new}"
+        return f"+ {self.name} {self.new}" if self.new else f"- {self.name} {self.old}"
+
+
+class Locked(Document, frozen=True, kw_only=True, tag="lock"):
+    """What the requirements resolve to."""
+
+    origin: str
+    """The files that were read."""
+    written: bool
+    """requirements.lock was changed."""
+    packages: dict[str, str]
+    """Name to version."""
+    changes: tuple[Change, ...]
 
 
 @click.command()
@@ -23,11 +54,11 @@ if TYPE_CHECKING:
     multiple=True,
     help="Take the newest version of this package; may be repeated.",
 )
-@click.option("--plan", is_flag=True, help="Print what would change, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@terminal.talking
+@options.plan
+@options.json
+@options.verbosity
 def command(
-    *, upgrade: bool, names: tuple[str, ...], plan: bool, as_json: bool, tell: steps.Listener
+    *, upgrade: bool, names: tuple[str, ...], plan: bool, answer: Answer, tell: steps.Listener
 ) -> None:
     """Pin and hash the requirements into requirements.lock.
 
@@ -39,12 +70,6 @@ def command(
     Prints a line for every package that changed: "django 5.2.8 → 5.2.9". Commit requirements.lock:
     a build uses it as it is.
     """
-    from artifact import files
-    from artifact.building import places
-    from artifact.building.environments import interpreter
-    from artifact.building.locking import lock, requirements
-    from artifact.configuration import artifact_toml
-
     project = Path.cwd()
     # The application's name decides nothing here, and a project may not have one yet.
     settings = artifact_toml.load(project, name="lock")
@@ -57,11 +82,14 @@ def command(
     changed = not path.is_file() or path.read_text("utf-8", "replace") != found.text
     if changed and not plan:
         files.write(path, found.text)
-    if as_json:
-        terminal.document("lock", _document(found, written=changed and not plan))
-        return
-    for line in _lines(found):
-        terminal.data(line)
+    changes = _changes(found)
+    document = Locked(
+        origin=found.origin,
+        written=changed and not plan,
+        packages=dict(found.after),
+        changes=changes,
+    )
+    answer(document, (change.line for change in changes))
     did = ("would write" if plan else "wrote") if changed else "nothing to change in"
     tell(
         steps.Said(
@@ -71,24 +99,9 @@ def command(
     )
 
 
-def _changes(found: Relocked) -> list[tuple[str, str, str]]:
-    """Return (name, old version, new version), empty where there is none."""
+def _changes(found: Relocked) -> tuple[Change, ...]:
     names = sorted({*found.before, *found.after})
-    rows = [(name, found.before.get(name, ""), found.after.get(name, "")) for name in names]
-    return [row for row in rows if row[1] != row[2]]
-
-
-def _lines(found: Relocked) -> list[str]:
-    return [
-        f"{name} {old} → {new}" if old and new else f"+ {name} {new}" if new else f"- {name} {old}"
-        for name, old, new in _changes(found)
-    ]
-
-
-def _document(found: Relocked, *, written: bool) -> dict[str, object]:
-    return {
-        "origin": found.origin,
-        "written": written,
-        "packages": dict(found.after),
-        "changes": [{"name": n, "old": old, "new": new} for n, old, new in _changes(found)],
-    }
+    changes = (
+        Change(name, found.before.get(name, ""), found.after.get(name, "")) for name in names
+    )
+    return tuple(change for change in changes if change.old != change.new)

@@ -3,76 +3,73 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from artifact import steps
-from artifact.cli import terminal
-from artifact.cli.durations import seconds
-from artifact.cli.migrations import show, version_of
-from artifact.errors import Refused
+from artifact.cli import migrations, options
+from artifact.cli.answers import Answer, Document
+from artifact.host.commands import migrate
+from artifact.host.migrations import applying, survey
+from artifact.host.migrations.applying import Failure
+from artifact.host.migrations.survey import Database, Migration, Skipped
+from artifact.site import Site
+
+
+class Migrated(Document, frozen=True, kw_only=True, tag="migrate"):
+    """What a run of migrations did, database by database."""
+
+    databases: tuple[Database, ...]
+    """As they were before."""
+    skipped: tuple[Skipped, ...]
+    refused: tuple[Migration, ...]
+    """Not run, because they are not safe."""
+    ran: dict[str, tuple[str, ...]]
+    """Alias to the migrations that were run."""
+    after: dict[str, tuple[str, ...]]
+    """Alias to all that is applied now."""
+    failed: Failure | None
+    unmatched: tuple[str, ...]
+    busy: str
+
+
+class MigrationPlan(migrations.PendingMigrations, frozen=True, kw_only=True, tag="migrate"):
+    """What is pending; the answer with `--plan`."""
 
 
 @click.command()
-@click.argument("site", required=False)
-@click.option("--release", default="", metavar="VERSION", help="Instead of the live one.")
-@click.option(
-    "--allow-unsafe",
-    multiple=True,
-    metavar="APP.0007",
-    help="Run this one whatever its risk; may be repeated.",
-)
+@options.site
+@options.release
+@options.allow_unsafe
 @click.option("--only-safe", is_flag=True, help="Run what is safe and leave the rest.")
-@click.option(
-    "--lock-timeout",
-    callback=seconds,
-    default="5s",
-    show_default=True,
-    help="How long a statement may wait for a table.",
-)
-@click.option("--wait", callback=seconds, default="15m", show_default=True, help="For another run.")
-@click.option("--plan", "plan_only", is_flag=True, help="Say what is pending, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
+@options.duration("--lock-timeout", "5s", "How long a statement may wait for a table.")
+@options.wait
+@options.plan
+@options.json
+@options.verbosity
 def command(
     *,
-    site: str | None,
+    site: Site,
     release: str,
     allow_unsafe: tuple[str, ...],
     only_safe: bool,
     lock_timeout: float,
     wait: float,
-    plan_only: bool,
-    as_json: bool,
+    plan: bool,
+    answer: Answer,
     tell: steps.Listener,
 ) -> None:
     """Run the pending migrations that are safe while the old code runs.
 
-    SITE is its name or path; it may be left out where the machine has one. When one of them is
-    not safe, none is run: the answer names it, and --allow-unsafe lets exactly that one through.
+    When one of them is not safe, none is run. The error names it, and --allow-unsafe lets exactly
+    that one through.
     """
-    import msgspec
-
-    from artifact.host.commands import migrate
-    from artifact.host.migrations import applying, survey
-    from artifact.host.records import find
-
-    chosen = find.find(site)
-    version = version_of(chosen, release)
-    if plan_only:
-        found = survey.pending(chosen, version, tell)
-        if as_json:
-            terminal.document("migrate", msgspec.to_builtins(found))
-        else:
-            show(found)
-        if found.troubles:
-            raise Refused("; ".join(found.troubles))
+    version = migrations.version_of(site, release)
+    if plan:
+        migrations.show(survey.pending(site, version, tell), MigrationPlan, answer)
         return
     wishes = applying.Wishes(allow_unsafe, only_safe, wait, lock_timeout)
-    outcome = migrate.migrate(chosen, version, wishes, tell)
-    if as_json:
-        terminal.document("migrate", msgspec.to_builtins(outcome))
-        return
-    for name in outcome.names:
-        terminal.data(name)
+    outcome = migrate.migrate(site, version, wishes, tell)
+    answer(Migrated(**msgspec.structs.asdict(outcome)), outcome.names)
     for one in outcome.refused:
         tell(steps.Warned(f"left: {one.named}"))
     tell(steps.Said(f"{len(outcome.names)} applied" if outcome.names else "nothing to do"))

@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import click
+import msgspec
 
 from artifact import steps
-from artifact.cli import terminal
+from artifact.cli import options
+from artifact.cli.answers import Answer, Document
 from artifact.errors import Refused, UsageError
+from artifact.host.migrations import survey
+from artifact.host.migrations.survey import Database, Migration, Pending, Skipped
+from artifact.host.records import releases
+from artifact.site import Site
 
-if TYPE_CHECKING:
-    from artifact.host.migrations.survey import Migration, Pending
-    from artifact.site import Site
+
+class PendingMigrations(Document, frozen=True, kw_only=True, tag="migrations"):
+    """What a release has before it in every database."""
+
+    release: str
+    """The version."""
+    django: str
+    """The version of Django; empty for applications without it."""
+    databases: tuple[Database, ...]
+    skipped: tuple[Skipped, ...]
+    known: dict[str, tuple[str, ...]]
+    """All that the release's code knows: application label to names, pending or not."""
+    kind: str
+    """"django", "alembic" or "commands"; empty where it has no migrations that are known."""
 
 
 @click.command()
-@click.argument("site", required=False)
-@click.option("--release", default="", metavar="VERSION", help="Instead of the live one.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
-def command(site: str | None, *, release: str, as_json: bool, tell: steps.Listener) -> None:
+@options.site
+@options.release
+@options.json
+@options.verbosity
+def command(*, site: Site, release: str, answer: Answer, tell: steps.Listener) -> None:
     """List the migrations that are pending, with their risk.
 
-    SITE is its name or path; it may be left out where the machine has one. Exits with 5 when a
-    database cannot be reached or the migrations contradict each other. They are Django's,
-    Alembic's, or what the commands of [migrations] tell.
+    Exits with 5 when a database cannot be reached or the migrations contradict each other. They
+    are Django's, Alembic's, or what the commands of [migrations] tell.
     """
-    from artifact.host.migrations import survey
-    from artifact.host.records import find
-
-    chosen = find.find(site)
-    found = survey.pending(chosen, version_of(chosen, release), tell)
-    if as_json:
-        import msgspec
-
-        terminal.document("migrations", msgspec.to_builtins(found))
-    else:
-        show(found)
-    if found.troubles:
-        raise Refused("; ".join(found.troubles))
+    found = survey.pending(site, version_of(site, release), tell)
+    show(found, PendingMigrations, answer)
 
 
 def version_of(site: Site, release: str) -> str:
     """Return the release that was asked for, else the live one."""
-    from artifact.host.records import releases
-
     version = release or releases.live_version(site)
     if not version:
         raise UsageError(
@@ -54,35 +57,42 @@ def version_of(site: Site, release: str) -> str:
     return version
 
 
-def show(found: Pending) -> None:
-    """Write the answer for people."""
+def show(found: Pending, kind: type[PendingMigrations], answer: Answer) -> None:
+    """Answer with what is pending.
+
+    Raises:
+        Refused: a database cannot be reached, or its migrations contradict each other.
+    """
+    fields = msgspec.structs.asdict(found)
+    answer(kind(release=fields.pop("version"), **fields), _lines(found))
+    if found.troubles:
+        raise Refused("; ".join(found.troubles))
+
+
+def _lines(found: Pending) -> Iterator[str]:
     if not found.kind:
-        terminal.data(f"{found.version} has no migrations that are known: [migrations] says how")
+        yield f"{found.version} has no migrations that are known: [migrations] says how"
     for database in found.databases:
-        count = len(database.pending)
-        said = {
+        outcomes = {
             "current": "nothing pending",
-            "pending": f"{count} pending",
+            "pending": f"{len(database.pending)} pending",
             "ahead": "nothing pending; newer code has migrated it",
             "conflict": "the migrations contradict each other",
             "unreachable": "cannot be reached",
-        }[database.outcome]
-        terminal.data(f"{database.alias} ({database.vendor}): {said}")
+        }
+        yield f"{database.alias} ({database.vendor}): {outcomes[database.outcome]}"
         for migration in database.pending:
-            for line in lines(migration):
-                terminal.data(f"  {line}")
+            yield from _described(migration)
         for name in database.ahead:
-            terminal.data(f"  {name} is not known to {found.version}")
+            yield f"  {name} is not known to {found.version}"
     for skipped in found.skipped:
-        terminal.data(f"{skipped.alias}: not migrated: {skipped.why}")
+        yield f"{skipped.alias}: not migrated: {skipped.why}"
 
 
-def lines(migration: Migration) -> list[str]:
-    """Return a migration and its operations for people."""
+def _described(migration: Migration) -> Iterator[str]:
     flags = "" if migration.reversible else ", cannot be reversed"
-    said = [f"{migration.name}: {migration.risk}{flags}: {migration.reason}"]
+    yield f"  {migration.name}: {migration.risk}{flags}: {migration.reason}"
     waits = {"short": "an instant", "writes": "all writes", "table": "the whole table"}
     for one in migration.operations:
         lock = f" [holds up {waits[one.lock]}]" if one.lock in waits else ""
-        said.append(f"  {one.description}: {one.risk}: {one.reason}{lock}")
-    return said
+        yield f"    {one.description}: {one.risk}: {one.reason}{lock}"

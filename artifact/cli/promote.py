@@ -1,17 +1,44 @@
-"""`artifact promote`"""
+"""`artifact promote`: point a channel at a version."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import click
 
 from artifact import steps
-from artifact.cli import store, terminal
+from artifact.cli import options, store
+from artifact.cli.answers import Answer, Document
+from artifact.cli.store import Opened
 from artifact.errors import ArtifactRejected, UsageError
+from artifact.manifest import is_version
+from artifact.stores import addresses, channels
+from artifact.stores.channels import Target
+from artifact.transfer import arrival
 
-if TYPE_CHECKING:
-    from artifact.stores import channels
+
+class Promotion(Document, frozen=True, kw_only=True, tag="promote"):
+    """What a channel points to now."""
+
+    name: str
+    channel: str
+    release: str
+    """The version."""
+    digest: str
+    change: int
+    """How often the channel has been changed."""
+    good_at: str
+    """When somebody said that it proved good; empty before."""
+    previous: str | None
+    """The version it pointed to before."""
+
+
+class PromotionPlan(Document, frozen=True, kw_only=True, tag="promote"):
+    """What would be done; the answer with `--plan`."""
+
+    plan: Literal[True] = True
+    channel: str
+    summary: str
 
 
 @click.command()
@@ -19,11 +46,11 @@ if TYPE_CHECKING:
 @click.option("--to", "channel", required=True, metavar="CHANNEL", help="Such as production.")
 @click.option("--reason", default="", help="Why; kept in the channel's history.")
 @click.option("--good", is_flag=True, help="Say that it proved good there, for the gates.")
-@click.option("--digest", default="", metavar="sha256:…", help="Promote this content, or nothing.")
+@options.digest
 @click.option("--name", default="", help="Of the application; that of the checkout if left out.")
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@terminal.talking
+@options.plan
+@options.json
+@options.verbosity
 def command(
     *,
     version: str,
@@ -32,8 +59,8 @@ def command(
     good: bool,
     digest: str,
     name: str,
-    plan_only: bool,
-    as_json: bool,
+    plan: bool,
+    answer: Answer,
     tell: steps.Listener,
 ) -> None:
     """Point a channel at a version in the store, by its digest.
@@ -41,8 +68,6 @@ def command(
     VERSION may be NAME-VERSION. A gate in [store.gates] demands that the same digest has been good
     in another channel for a while.
     """
-    from artifact.stores import addresses, channels
-
     opened, wanted = _meant(name, version)
     addresses.channel(opened.name, channel)  # its name is checked before anything is asked
     target = _target(opened, wanted, digest)
@@ -51,12 +76,9 @@ def command(
         channels.check_gate(opened.store, target, channel, opened.section.gates.get(channel))
     at = f"{opened.name}@{channel}"
     was = before.version if before else "nothing"
-    if plan_only:
+    if plan:
         summary = f"mark {wanted} good in {at}" if good else f"point {at} at {wanted} (was {was})"
-        if as_json:
-            terminal.document("promote", {"plan": True, "channel": channel, "summary": summary})
-        else:
-            terminal.data(summary)
+        answer(PromotionPlan(channel=channel, summary=summary), [summary])
         return
     if good:
         after = channels.mark_good(opened.store, target, channel)
@@ -65,34 +87,24 @@ def command(
         after = channels.promote(opened.store, target, channel, reason=reason)
         already = before is not None and before.digest == after.digest
         said = f"{at} is {after.version} " + ("already" if already else f"(was {was})")
-    if as_json:
-        terminal.document("promote", _document(opened.name, channel, before, after))
-    else:
-        tell(steps.Said(f"{said}: {after.digest}"))
+    document = Promotion(
+        name=opened.name,
+        channel=channel,
+        release=after.version,
+        digest=after.digest,
+        change=after.sequence,
+        good_at=after.good_at,
+        previous=before.version if before else None,
+    )
+    answer(document)
+    tell(steps.Said(f"{said}: {after.digest}"))
 
 
-def _document(
-    name: str, channel: str, before: channels.Channel | None, after: channels.Channel
-) -> dict[str, object]:
-    return {
-        "name": name,
-        "channel": channel,
-        "release": after.version,
-        "digest": after.digest,
-        "change": after.sequence,
-        "good_at": after.good_at,
-        "previous": before.version if before else None,
-    }
-
-
-def _target(opened: store.Opened, version: str, digest: str) -> channels.Target:
+def _target(opened: Opened, version: str, digest: str) -> Target:
     """Return what the store holds under a version, unless it is not what was meant."""
-    from artifact.stores import addresses, channels
-    from artifact.transfer import arrival
-
     called = f"{opened.name}-{version}"
     with arrival.opened(opened.store, addresses.artifact(opened.name, version)) as artifact:
-        target = channels.Target(opened.name, version, artifact.digest)
+        target = Target(opened.name, version, artifact.digest)
         if artifact.manifest.reference != called:
             raise ArtifactRejected(
                 f"what the store calls {called} is {artifact.manifest.reference}",
@@ -106,11 +118,8 @@ def _target(opened: store.Opened, version: str, digest: str) -> channels.Target:
     return target
 
 
-def _meant(name: str, version: str) -> tuple[store.Opened, str]:
+def _meant(name: str, version: str) -> tuple[Opened, str]:
     """Return the store and the version; "accounting-1337" names the application as well."""
-    from artifact.manifest import is_version
-    from artifact.stores import addresses
-
     try:
         opened = store.opened(name)
     except UsageError:

@@ -2,79 +2,85 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
+import msgspec
 
 from artifact import steps
-from artifact.cli import durations, terminal
+from artifact.cli import options, terminal
+from artifact.cli.answers import Answer, Document
+from artifact.host.commands import prune
+from artifact.host.commands.prune import Pruning
+from artifact.site import Site
 
-if TYPE_CHECKING:
-    from artifact.host.commands.prune import Pruning
+
+class Deleted(msgspec.Struct, frozen=True):
+    """Something that is deleted, and why."""
+
+    kind: str
+    name: str
+    size: int
+    reason: str
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A release that stays, and why."""
+
+    release: str
+    reason: str
+
+
+class Pruned(Document, frozen=True, kw_only=True, tag="prune"):
+    """What was deleted, or would be."""
+
+    site: str
+    keep: int
+    """How many good releases stay."""
+    size: int
+    """Bytes of all that is deleted."""
+    delete: tuple[Deleted, ...]
+    kept: tuple[Kept, ...]
 
 
 @click.command()
-@click.argument("site", required=False)
+@options.site
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
     help="How many good releases stay; [install] keep if left out.",
 )
-@click.option(
-    "--wait", callback=durations.seconds, default="15m", show_default=True, help="For another run."
-)
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be deleted, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
+@options.wait
+@options.plan
+@options.json
+@options.verbosity
 def command(
-    *,
-    site: str | None,
-    keep: int | None,
-    wait: float,
-    plan_only: bool,
-    as_json: bool,
-    tell: steps.Listener,
+    *, site: Site, keep: int | None, wait: float, plan: bool, answer: Answer, tell: steps.Listener
 ) -> None:
     """Delete the releases and environments of a site that nobody needs.
 
-    What is live or was before, what a slot or any process still runs, and the newest good releases
-    stay; failed ones go after a week, environments a day after nothing refers to them, and a
-    download that did not end after a day.
+    These stay: what is live or was before, what a slot or another process still runs, and the
+    newest good releases. A failed release goes after a week, an environment a day after the last
+    release that needs it, and an unfinished download after a day.
     """
-    from artifact.host.commands import prune
-    from artifact.host.records import find
+    wanted = keep or prune.keep_of(site)
+    pruning = prune.plan(site, wanted) if plan else prune.prune(site, wanted, wait, tell)
+    document = Pruned(
+        site=str(site.root),
+        keep=wanted,
+        size=pruning.size,
+        delete=tuple(Deleted(one.kind, one.name, one.size, one.reason) for one in pruning.doomed),
+        kept=tuple(Kept(one.version, one.reason) for one in pruning.kept),
+    )
+    answer(document, _lines(pruning, plan=plan))
+    count, said = len(pruning.doomed), "would be deleted" if plan else "deleted"
+    size = terminal.size(pruning.size)
+    tell(steps.Said(f"{count} {said}, {size}" if count else "nothing to do"))
 
-    found = find.find(site)
-    wanted = keep or prune.keep_of(found)
-    pruning = prune.plan(found, wanted) if plan_only else prune.prune(found, wanted, wait, tell)
-    if as_json:
-        terminal.document("prune", _document(pruning, str(found.root), wanted))
-        return
-    for line in _lines(pruning, plan_only=plan_only):
-        terminal.data(line)
-    count = len(pruning.doomed)
-    said = "would be deleted" if plan_only else "deleted"
-    tell(steps.Said(f"{count} {said}, {terminal.size(pruning.size)}" if count else "nothing to do"))
 
-
-def _lines(pruning: Pruning, *, plan_only: bool) -> list[str]:
+def _lines(pruning: Pruning, *, plan: bool) -> list[str]:
     rows = [
         ("delete", f"{one.kind} {one.name}", terminal.size(one.size), one.reason)
         for one in pruning.doomed
     ]
-    if plan_only:
+    if plan:
         rows += [("keep", f"release {one.version}", "", one.reason) for one in pruning.kept]
     return terminal.table(rows)
-
-
-def _document(pruning: Pruning, site: str, keep: int) -> dict[str, Any]:
-    return {
-        "site": site,
-        "keep": keep,
-        "size": pruning.size,
-        "delete": [
-            {"kind": one.kind, "name": one.name, "size": one.size, "reason": one.reason}
-            for one in pruning.doomed
-        ],
-        "kept": [{"release": one.version, "reason": one.reason} for one in pruning.kept],
-    }

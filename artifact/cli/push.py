@@ -1,46 +1,60 @@
-"""`artifact push`"""
+"""`artifact push`: put an artifact into the store."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from artifact import steps
-from artifact.cli import store, terminal
+from artifact.archive import checking, opening
+from artifact.building.environments import shared
+from artifact.cli import options, store, terminal
+from artifact.cli.answers import Answer, Document
+from artifact.transfer import publishing
 
-if TYPE_CHECKING:
-    from artifact.transfer.publishing import Published
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """An artifact that is in the store now."""
+
+    object: str
+    """Its name in the store."""
+    digest: str
+    bytes: int
+    copied: int
+    """Bytes that the store had already, in another artifact."""
+    already_there: bool
+
+
+class Pushed(Document, frozen=True, kw_only=True, tag="push"):
+    """What a push put into the store; the fields are those of `Upload`."""
+
+    object: str
+    digest: str
+    bytes: int
+    copied: int
+    already_there: bool
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@terminal.talking
-def command(file: Path, as_json: bool, tell: steps.Listener) -> None:  # noqa: FBT001 - click
+@click.argument("file", type=options.PATH)
+@options.json
+@options.verbosity
+def command(*, file: Path, answer: Answer, tell: steps.Listener) -> None:
     """Put an artifact into the store, unless it is there.
 
     A version is never replaced: another artifact of the same name and version is an error. Prints
     the object's name.
     """
-    from artifact.archive import checking, opening
-
     with opening.open_artifact(file) as artifact:
         checking.verify(artifact, tell)  # what is damaged would stay so for ever
-    published = publish(file, tell)
-    if as_json:
-        terminal.document("push", document(published))
-    else:
-        terminal.data(published.name)
+    upload = publish(file, tell)
+    answer(Pushed(**msgspec.structs.asdict(upload)), [upload.object])
 
 
-def publish(file: Path, tell: steps.Listener) -> Published:
+def publish(file: Path, tell: steps.Listener) -> Upload:
     """Put a file into the store of the application it holds; says what that took."""
-    from artifact.archive import opening
-    from artifact.building.environments import shared
-    from artifact.transfer import publishing
-
     with opening.open_artifact(file) as artifact:
         there = store.opened(artifact.manifest.name).store
         published = publishing.publish(there, artifact, file, tell)
@@ -49,15 +63,10 @@ def publish(file: Path, tell: steps.Listener) -> Published:
     how = f"{size}, {copied} of them copied there" if published.copied else size
     said = "was there already" if published.was_there else how
     tell(steps.Said(f"{published.name} in {there.address}: {said} ({published.digest})"))
-    return published
-
-
-def document(published: Published) -> dict[str, Any]:
-    """Return what `--json` says of an upload."""
-    return {
-        "object": published.name,
-        "digest": published.digest,
-        "bytes": published.size,
-        "copied": published.copied,
-        "already_there": published.was_there,
-    }
+    return Upload(
+        object=published.name,
+        digest=published.digest,
+        bytes=published.size,
+        copied=published.copied,
+        already_there=published.was_there,
+    )

@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
-from artifact import steps
-from artifact.cli import durations, terminal
+from artifact import files, steps
+from artifact.cli import options
+from artifact.cli.answers import Answer, Document
+from artifact.host.commands import recover
+from artifact.host.records import releases
+from artifact.site import Site
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The run that was interrupted, and what became of it."""
+
+    run: str
+    command: str
+    release: str
+    how: str
+
+
+class Recovery(Document, frozen=True, kw_only=True, tag="recover"):
+    """What a site was brought to."""
+
+    site: str
+    live: str
+    """The version; empty where nothing is live."""
+    recovered: Run | None
+    """None where the last run had ended."""
 
 
 @click.command()
-@click.argument("site", required=False)
-@click.option(
-    "--wait", callback=durations.seconds, default="15m", show_default=True, help="For another run."
-)
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
-def command(*, site: str | None, wait: float, as_json: bool, tell: steps.Listener) -> None:
+@options.site
+@options.wait
+@options.json
+@options.verbosity
+def command(*, site: Site, wait: float, answer: Answer, tell: steps.Listener) -> None:
     """Finish or take back a run that was interrupted.
 
-    SITE is its name or path; it may be left out where the machine has one. Every command that
-    changes a site does so first by itself.
+    Every command that changes a site does so first by itself.
     """
-    from artifact import files
-    from artifact.host.commands import recover
-    from artifact.host.records import find, releases
-
-    found = find.find(site)
-    with files.locked(found.lock, doing=f"recovering {found.root}", wait=wait, tell=tell):
-        done = recover.recover(found, tell)
-        live = releases.live_version(found)
-    if as_json:
-        document: dict[str, object] = {"site": str(found.root), "live": live, "recovered": None}
-        if done is not None:
-            began = done.run.began
-            document["recovered"] = {
-                "run": began.run,
-                "command": began.command,
-                "release": began.version,
-                "how": done.how,
-            }
-        terminal.document("recover", document)
-    else:
-        terminal.data(done.summary if done else "the last run had ended; nothing to recover")
-        terminal.data(f"{live or 'nothing'} is live in {found.root}")
+    with files.locked(site.lock, doing=f"recovering {site.root}", wait=wait, tell=tell):
+        done = recover.recover(site, tell)
+        live = releases.live_version(site)
+    run = None
+    if done is not None:
+        began = done.run.began
+        run = Run(began.run, began.command, began.version, done.how)
+    lines = (
+        done.summary if done else "the last run had ended; nothing to recover",
+        f"{live or 'nothing'} is live in {site.root}",
+    )
+    answer(Recovery(site=str(site.root), live=live, recovered=run), lines)

@@ -3,72 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from artifact.cli import terminal
+from artifact.cli import options, terminal
+from artifact.cli.answers import Answer, Document
+from artifact.errors import Refused
+from artifact.host.commands import prune
+from artifact.host.records import history, releases
+from artifact.host.trees import unpack
+from artifact.site import Site
 
-if TYPE_CHECKING:
-    from artifact.site import Site
+
+class Release(msgspec.Struct, frozen=True):
+    """A release that is in the site, or was."""
+
+    release: str
+    """Its version."""
+    state: str
+    time: str
+    """When it became what it is: UTC, ISO 8601."""
+    who: str
+    size: int
+    """Bytes unpacked, without the environment; 0 where it is not whole."""
+    digest: str
+    reason: str
+    """Why it is not good."""
+    uses: tuple[str, ...]
+    """What needs it: "current", "previous", "slot 0 of web"…"""
+
+
+class Releases(Document, frozen=True, kw_only=True, tag="releases"):
+    """The releases of a site, the newest install first."""
+
+    site: str
+    releases: tuple[Release, ...]
 
 
 @click.command()
-@click.argument("site", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-def command(site: str | None, *, as_json: bool) -> None:
-    """List the releases of a site, the newest install first.
-
-    SITE is its name or path; it may be left out where the machine has one.
-    """
-    from artifact.host.records import find
-
-    found = find.find(site)
-    rows = list(_rows(found))
-    if as_json:
-        terminal.document("releases", {"site": str(found.root), "releases": rows})
-        return
-    lines = [
+@options.site
+@options.json
+def command(*, site: Site, answer: Answer) -> None:
+    """List the releases of a site, the newest install first."""
+    found = tuple(_releases(site))
+    rows = [
         (
-            row["release"],
-            row["state"],
-            row["time"][:19].replace("T", " "),
-            row["who"],
-            terminal.size(row["size"]),
-            row["digest"].removeprefix("sha256:")[:12],
-            ", ".join(row["uses"]),
+            one.release,
+            one.state,
+            one.time[:19].replace("T", " "),
+            one.who,
+            terminal.size(one.size),
+            one.digest.removeprefix("sha256:")[:12],
+            ", ".join(one.uses),
         )
-        for row in rows
+        for one in found
     ]
     header = ("release", "state", "since (UTC)", "by", "size", "digest", "in use")
-    for line in terminal.table(lines, header=header):
-        terminal.data(line)
+    document = Releases(site=str(site.root), releases=found)
+    answer(document, terminal.table(rows, header=header))
 
 
-def _rows(site: Site) -> Iterator[dict[str, Any]]:
-    from artifact.errors import Refused
-    from artifact.host.commands import prune
-    from artifact.host.records import history, releases
-    from artifact.host.trees import unpack
-
+def _releases(site: Site) -> Iterator[Release]:
     used = prune.uses(site)
     for record in history.of(site).values():
-        size, digest, whole = 0, record.digest, True
+        state, digest, size = record.state, record.digest, 0
         try:
             found = releases.read(site, record.version)
         except Refused:
-            whole = False
+            state = f"{state}, not whole"
         else:
             digest = found.digest
             components = found.manifest.components
             size = sum(one.raw for one in components if one.name in unpack.OF_RELEASE)
-        yield {
-            "release": record.version,
-            "state": record.state if whole else f"{record.state}, not whole",
-            "time": record.time,
-            "who": record.who,
-            "size": size,
-            "digest": digest,
-            "reason": record.reason,
-            "uses": list(used.get(record.version, ())),
-        }
+        yield Release(
+            release=record.version,
+            state=state,
+            time=record.time,
+            who=record.who,
+            size=size,
+            digest=digest,
+            reason=record.reason,
+            uses=used.get(record.version, ()),
+        )

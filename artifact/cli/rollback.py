@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from artifact import steps
-from artifact.cli import durations, terminal
+from artifact.cli import answers, options
+from artifact.cli.answers import Answer, Document, PlannedStep
+from artifact.errors import UsageError
+from artifact.host.commands import rollback
+from artifact.host.commands.rollback import Outcome
+from artifact.host.records import find
+from artifact.site import Site
 
-if TYPE_CHECKING:
-    from artifact.host.commands.rollback import Outcome
-    from artifact.site import Site
+
+class Rollback(Document, frozen=True, kw_only=True, tag="rollback"):
+    """What a rollback did, or would do."""
+
+    site: str
+    name: str
+    release: str
+    """The version that is made live."""
+    digest: str
+    left: str
+    """The version that was live before; empty where none was."""
+    already_live: bool
+    unknown_migrations: tuple[str, ...]
+    """Those that the databases have and the release does not know."""
+    steps: tuple[PlannedStep, ...]
 
 
 @click.command()
 @click.argument("site_or_version", required=False, metavar="[SITE]")
 @click.argument("version", required=False)
-@click.option(
-    "--wait", callback=durations.seconds, default="15m", show_default=True, help="For another run."
-)
-@click.option(
-    "--probation",
-    callback=durations.seconds,
-    default="10s",
-    show_default=True,
-    help="How long to watch the older release before the rollback is done.",
-)
+@options.wait
+@options.probation
 @click.option("--despite-freeze", is_flag=True, help="Also where the site is frozen.")
 @click.option(
     "--with-migrations",
@@ -38,9 +46,9 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Leave the databases alone, also where the older release may not work with them.",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
+@options.plan
+@options.json
+@options.verbosity
 def command(
     *,
     site_or_version: str | None,
@@ -50,19 +58,18 @@ def command(
     despite_freeze: bool,
     with_migrations: bool,
     ignore_migrations: bool,
-    plan_only: bool,
-    as_json: bool,
+    plan: bool,
+    answer: Answer,
     tell: steps.Listener,
 ) -> None:
     """Go back to the newest good release before the live one, or to VERSION.
 
-    SITE is its name or path; it may be left out where the machine has one. The release that is left
-    counts as rolled back: no rollback chooses it again by itself. Where the databases have
-    migrations that the older release does not know, it goes back if they only added to the schema.
-    """
-    from artifact.errors import UsageError
-    from artifact.host.commands import rollback
+    The release that is left counts as rolled back: no later rollback chooses it by itself. Where
+    the databases have migrations that the older release does not know, it goes back if they only
+    added to the schema.
 
+    SITE is the site's name or path. Leave it out where the machine has only one.
+    """
     if with_migrations and ignore_migrations:
         raise UsageError("--with-migrations and --ignore-migrations exclude each other")
     site, wanted = _site_and_version(site_or_version, version)
@@ -73,23 +80,17 @@ def command(
         despite_freeze=despite_freeze,
         migrations="take back" if with_migrations else "ignore" if ignore_migrations else "judge",
     )
-    outcome = rollback.plan(site, wishes) if plan_only else rollback.rollback(site, wishes, tell)
-    if as_json:
-        terminal.document("rollback", _document(outcome))
-    elif plan_only:
-        for line in [step.summary for step in outcome.steps] or ["nothing to do"]:
-            terminal.data(line)
-    if not plan_only:
+    outcome = rollback.plan(site, wishes) if plan else rollback.rollback(site, wishes, tell)
+    lines = [step.summary for step in outcome.steps] or ["nothing to do"]
+    answer(_document(outcome), lines if plan else ())
+    if not plan:
         reference = outcome.facts.target.manifest.reference
         said = "is live again in" if outcome.steps else "is already live in"
         tell(steps.Said(f"{reference} {said} {site.root} ({outcome.facts.digest})"))
 
 
 def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
-    """Tell a site from a version: at 3 a.m. `artifact rollback 1336` must mean the version."""
-    from artifact.errors import UsageError
-    from artifact.host.records import find
-
+    """Tell a site from a version: `artifact rollback 1336` means the version."""
     if second is not None or first is None:
         return find.find(first), second or ""
     try:
@@ -106,15 +107,15 @@ def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]
         return site, first
 
 
-def _document(outcome: Outcome) -> dict[str, Any]:
+def _document(outcome: Outcome) -> Rollback:
     facts = outcome.facts
-    return {
-        "site": str(facts.site.root),
-        "name": facts.target.manifest.name,
-        "release": facts.version,
-        "digest": facts.digest,
-        "left": facts.live,
-        "already_live": not outcome.steps,
-        "unknown_migrations": list(facts.gap.names),
-        "steps": [{"name": step.name, "summary": step.summary} for step in outcome.steps],
-    }
+    return Rollback(
+        site=str(facts.site.root),
+        name=facts.target.manifest.name,
+        release=facts.version,
+        digest=facts.digest,
+        left=facts.live,
+        already_live=not outcome.steps,
+        unknown_migrations=tuple(facts.gap.names),
+        steps=answers.planned(outcome.steps),
+    )

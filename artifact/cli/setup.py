@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from artifact import steps
-from artifact.cli import terminal
+from artifact.cli import answers, options
+from artifact.cli.answers import Answer, Document
+from artifact.cli.install import own_path
+from artifact.errors import UsageError
+from artifact.host.commands import setup
+from artifact.host.commands.setup import Outcome
+from artifact.host.records.problem import Problem
+from artifact.services.nginx import Certificate
 
-if TYPE_CHECKING:
-    from artifact.host.commands.setup import Outcome
-    from artifact.services.nginx import Certificate
+
+class SetupStep(msgspec.Struct, frozen=True):
+    """Something that is done, or would be."""
+
+    name: str
+    summary: str
+    path: str
+    """The file that is written."""
+    content: str
+    """All of that file."""
+
+
+class SetUp(Document, frozen=True, kw_only=True, tag="setup"):
+    """How a server was prepared for a site, or would be."""
+
+    site: str
+    name: str
+    steps: tuple[SetupStep, ...]
+    already: tuple[str, ...]
+    """What is so already."""
+    warnings: tuple[Problem, ...]
+    """What a person has yet to do."""
+    problems: tuple[Problem, ...]
+    """Why nothing would be done."""
 
 
 @click.command()
@@ -20,60 +49,53 @@ if TYPE_CHECKING:
 @click.option("--user", default="", help="Who the processes run as; made if missing.")
 @click.option("--nginx", is_flag=True, help="Also a server block for nginx.")
 @click.option("--server-name", default="", metavar="HOST[:PORT]", help="For nginx.")
-@click.option(
-    "--nginx-dir",
-    type=click.Path(path_type=Path),
-    default=Path("/etc/nginx"),
-    show_default=True,
-    metavar="DIR",
-    help="nginx's configuration.",
-)
+@options.nginx_directory
 @click.option(
     "--tls-certificate",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     metavar="FILE",
     help="Have nginx serve TLS with this chain of certificates.",
 )
-@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its key.")
+@click.option("--tls-key", type=options.PATH, metavar="FILE", help="Its key.")
 @click.option("--no-tls", is_flag=True, help="Have nginx serve plain HTTP again.")
 @click.option(
     "--supervisor-dir",
-    type=click.Path(path_type=Path),
+    "supervisor_directory",
+    type=options.PATH,
     metavar="DIR",
     help="Where supervisor's programs go; what its configuration includes if left out.",
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, and stop.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-@terminal.talking
+@options.plan
+@options.json
+@options.verbosity
 def command(
     *,
     reference: str,
     user: str,
     nginx: bool,
     server_name: str,
-    nginx_dir: Path,
+    nginx_directory: Path,
     tls_certificate: Path | None,
     tls_key: Path | None,
     no_tls: bool,
-    supervisor_dir: Path | None,
-    plan_only: bool,
-    as_json: bool,
+    supervisor_directory: Path | None,
+    plan: bool,
+    answer: Answer,
     tell: steps.Listener,
 ) -> None:
     """Prepare this server for an artifact's site: user, directories, supervisor, nginx.
 
     The processes are those of an artifact's file or, for a NAME, of the site's live release. What
-    is so already stays as it is, and what a person edited is never overwritten. Repeated without
+    is so already stays as it is. A file that a person edited is never overwritten. Repeated without
     --server-name and --tls-certificate, nginx keeps those it was set up with.
     """
-    from artifact.cli.install import own_path
-    from artifact.errors import UsageError
-    from artifact.host.commands import setup
-
-    if server_name and not nginx:
-        raise UsageError("--server-name is for nginx", hint="add --nginx")
-    if no_tls and not nginx:
-        raise UsageError("--no-tls is for nginx", hint="add --nginx")
+    for option, given in (
+        ("--server-name", server_name),
+        ("--no-tls", no_tls),
+        ("--tls-certificate", tls_certificate or tls_key),
+    ):
+        if given and not nginx:
+            raise UsageError(f"{option} is for nginx", hint="add --nginx")
     if no_tls and (tls_certificate or tls_key):
         raise UsageError("--no-tls and a certificate contradict each other", hint="leave one out")
     site, manifest = setup.subject(reference)
@@ -82,76 +104,53 @@ def command(
         user=user,
         nginx=nginx,
         server_name=server_name,
-        nginx_directory=nginx_dir,
-        certificate=_certificate(tls_certificate, tls_key, nginx=nginx),
+        nginx_directory=nginx_directory,
+        certificate=_certificate(tls_certificate, tls_key),
         tls=not no_tls,
-        supervisor_directory=supervisor_dir,
+        supervisor_directory=supervisor_directory,
     )
-    if plan_only:
-        _show_plan(setup.plan(site, manifest, wishes, steps.nobody), tell, as_json=as_json)
+    if plan:
+        outcome = setup.plan(site, manifest, wishes, steps.nobody)
+        answer(_document(outcome), _lines(outcome))
+        for warning in outcome.warnings:
+            tell(warning)
+        answers.refuse_plan("the setup", outcome.problems, tell)
         return
     outcome = setup.setup(site, manifest, wishes, tell)
-    if as_json:
-        terminal.document("setup", _document(outcome))
-    else:
-        tell(steps.Said(_end(outcome)))
+    answer(_document(outcome))
+    did = (
+        "is set up; next: artifact install"
+        if outcome.steps
+        else "was set up already; nothing changed"
+    )
+    tell(steps.Said(f"{site.root} {did}"))
 
 
-def _certificate(chain: Path | None, key: Path | None, *, nginx: bool) -> Certificate | None:
-    from artifact.errors import UsageError
-    from artifact.services.nginx import Certificate
-
+def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
     if chain is None and key is None:
         return None
-    if not nginx:
-        raise UsageError("--tls-certificate is for nginx", hint="add --nginx")
     if chain is None or key is None:
         raise UsageError("a certificate needs its key", hint="give --tls-certificate and --tls-key")
     return Certificate(chain.absolute(), key.absolute())
 
 
-def _end(outcome: Outcome) -> str:
-    if not outcome.steps:
-        return f"{outcome.site.root} was set up already; nothing changed"
-    return f"{outcome.site.root} is set up; next: artifact install"
+def _lines(outcome: Outcome) -> Iterator[str]:
+    for line in outcome.lines:
+        yield line.summary if line.step else f"already so: {line.summary}"
+        if line.step:
+            yield from (f"    {written}".rstrip() for written in line.content.splitlines())
 
 
-def _show_plan(outcome: Outcome, tell: steps.Listener, *, as_json: bool) -> None:
-    if as_json:
-        terminal.document("setup", _document(outcome))
-    else:
-        for line in outcome.lines:
-            terminal.data(line.summary if line.step else f"already so: {line.summary}")
-            if line.step:
-                for written in line.content.splitlines():
-                    terminal.data(f"    {written}".rstrip())
-    problems = [steps.Warned(one.text, one.hint) for one in outcome.problems]
-    for warning in (*outcome.warnings, *problems):
-        tell(warning)
-    if outcome.problems:
-        from artifact.errors import Refused
-
-        raise Refused(
-            f"the setup would be refused: {outcome.problems[0].text}",
-            hint="what to do about it stands above",
-        )
-
-
-def _document(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "site": str(outcome.site.root),
-        "name": outcome.name,
-        "steps": [
-            {
-                "name": line.name,
-                "summary": line.summary,
-                "path": line.path,
-                "content": line.content,
-            }
+def _document(outcome: Outcome) -> SetUp:
+    return SetUp(
+        site=str(outcome.site.root),
+        name=outcome.name,
+        steps=tuple(
+            SetupStep(line.name, line.summary, line.path, line.content)
             for line in outcome.lines
             if line.step
-        ],
-        "already": [line.summary for line in outcome.lines if not line.step],
-        "warnings": [{"text": one.text, "hint": one.hint} for one in outcome.warnings],
-        "problems": [{"text": one.text, "hint": one.hint} for one in outcome.problems],
-    }
+        ),
+        already=tuple(line.summary for line in outcome.lines if not line.step),
+        warnings=tuple(Problem(one.text, one.hint) for one in outcome.warnings),
+        problems=outcome.problems,
+    )

@@ -3,39 +3,88 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from artifact.cli import terminal
+from artifact.cli import options, terminal
+from artifact.cli.answers import Answer, Document
 from artifact.errors import Refused
+from artifact.host.inspecting import status
+from artifact.host.inspecting.status import Running, Status
+from artifact.site import Site
 
-if TYPE_CHECKING:
-    from artifact.host.inspecting.status import Running, Status
+
+class Process(msgspec.Struct, frozen=True):
+    """A process that supervisor has for the site."""
+
+    process: str
+    """Its name in the configuration."""
+    name: str
+    """Supervisor's name."""
+    state: str
+    pid: int
+    release: str | None
+    """The version it runs; empty for a slot that sleeps, null where that is not known."""
+    since: int
+    """Seconds since the epoch."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a process answers at its health path."""
+
+    ok: bool
+    answer: str
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A command that changed the site, or tried to."""
+
+    run: str
+    command: str
+    release: str
+    who: str
+    time: str
+    code: int | None
+    """Its exit code; null while it runs, and where it did not end."""
+    text: str
+
+
+class SiteStatus(Document, frozen=True, kw_only=True, tag="status"):
+    """How a site fares."""
+
+    site: str
+    name: str
+    problems: tuple[str, ...]
+    """Empty when all is well."""
+    live: str
+    """The version; empty where nothing is live."""
+    digest: str
+    previous: str
+    processes: tuple[Process, ...]
+    health: dict[str, Health]
+    """By the name of the process."""
+    last_run: Run | None
+    busy: bool
+    """A run is at work just now."""
+    frozen: str
+    """By whom, since when and why; empty where it is not."""
 
 
 @click.command()
-@click.argument("site", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document.")
-def command(site: str | None, *, as_json: bool) -> None:
+@options.site
+@options.json
+def command(*, site: Site, answer: Answer) -> None:
     """Show the live release of a site and how it fares.
 
-    SITE is its name or path; it may be left out where the machine has one. Exits with 0 when all
-    is well and with 5 when something is not.
+    Exits with 0 when all is well and with 5 when something is not.
     """
-    from artifact.host.inspecting import status
-    from artifact.host.records import find
-
-    found = status.look(find.find(site))
-    if as_json:
-        terminal.document("status", _document(found))
-    else:
-        for line in _lines(found):
-            terminal.data(line)
+    found = status.look(site)
+    answer(_document(found), _lines(found))
     if found.problems:
         raise Refused(
             f"{found.name} is degraded: {'; '.join(found.problems)}",
-            hint=f"`artifact doctor {found.site.root}` names each fault and its fix",
+            hint=f"`artifact doctor {site.root}` names each fault and its fix",
         )
 
 
@@ -47,8 +96,7 @@ def _lines(found: Status) -> list[str]:
     if found.previous:
         rows.append(("previous", found.previous))
     rows += [(one.process, _process(one)) for one in found.running]
-    for name, answer in found.answers.items():
-        rows.append((f"{name} health", answer.text))
+    rows += [(f"{name} health", answer.text) for name, answer in found.answers.items()]
     rows.append(("last run", _last_run(found)))
     if found.frozen is not None:
         rows.append(("frozen", found.frozen.describe()))
@@ -80,41 +128,32 @@ def _clock(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _document(found: Status) -> dict[str, Any]:
-    run = found.last_run
-    over = run.over if run else None
-    return {
-        "site": str(found.site.root),
-        "name": found.name,
-        "ok": not found.problems,
-        "problems": list(found.problems),
-        "live": found.live,
-        "digest": found.digest,
-        "previous": found.previous,
-        "processes": [
-            {
-                "process": one.process,
-                "name": one.name,
-                "state": one.state,
-                "pid": one.pid,
-                "release": one.version,
-                "since": one.since,
-            }
+def _document(found: Status) -> SiteStatus:
+    last = None
+    if found.last_run is not None:
+        began, over = found.last_run.began, found.last_run.over
+        last = Run(
+            run=began.run,
+            command=began.command,
+            release=began.version,
+            who=began.who,
+            time=began.time,
+            code=over.code if over else None,
+            text=over.text if over else "",
+        )
+    return SiteStatus(
+        site=str(found.site.root),
+        name=found.name,
+        problems=found.problems,
+        live=found.live,
+        digest=found.digest,
+        previous=found.previous,
+        processes=tuple(
+            Process(one.process, one.name, one.state, one.pid, one.version, one.since)
             for one in found.running
-        ],
-        "health": {
-            name: {"ok": answer.ok, "answer": answer.text} for name, answer in found.answers.items()
-        },
-        "last_run": run
-        and {
-            "run": run.began.run,
-            "command": run.began.command,
-            "release": run.began.version,
-            "who": run.began.who,
-            "time": run.began.time,
-            "code": over.code if over else None,
-            "text": over.text if over else "",
-        },
-        "busy": found.busy,
-        "frozen": found.frozen.describe() if found.frozen else "",
-    }
+        ),
+        health={name: Health(answer.ok, answer.text) for name, answer in found.answers.items()},
+        last_run=last,
+        busy=found.busy,
+        frozen=found.frozen.describe() if found.frozen else "",
+    )

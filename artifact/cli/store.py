@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from artifact import variables
+from artifact import stores, variables
+from artifact.configuration import artifact_toml
+from artifact.configuration.artifact_toml import Config
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import UsageError
-
-if TYPE_CHECKING:
-    from artifact.configuration.store_section import StoreSection
-    from artifact.stores.contract import Store
+from artifact.host.records import settings
+from artifact.manifest import is_name
+from artifact.stores.contract import Store
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -32,14 +33,9 @@ def section(name: str) -> StoreSection:
     Raises:
         ConfigurationError: a setting or a variable is wrong; names it.
     """
-    from artifact.configuration import artifact_toml
-    from artifact.host.records import settings
-
-    here = Path.cwd()
-    if (here / artifact_toml.FILE).is_file() or artifact_toml.in_pyproject(here) is not None:
-        found = artifact_toml.load(here)
-        if name in {"", found.name}:
-            return found.store
+    found = _configuration_here()
+    if found is not None and name in {"", found.name}:
+        return found.store
     return settings.load_store(name)
 
 
@@ -52,10 +48,9 @@ def opened(name: str) -> Opened:
     Raises:
         UsageError: nobody says which application is meant.
     """
-    from artifact import stores
-    from artifact.manifest import is_name
-
-    chosen = name or variables.get("ARTIFACT_NAME") or _name_here()
+    chosen = name or variables.get("ARTIFACT_NAME")
+    if not chosen and (here := _configuration_here()) is not None:
+        chosen = here.name
     if not is_name(chosen):
         raise UsageError(
             f"{chosen!r} cannot be an application's name"
@@ -67,10 +62,8 @@ def opened(name: str) -> Opened:
     return Opened(stores.open_store(found.url, found), chosen, found)
 
 
-def _name_here() -> str:
-    from artifact.configuration import artifact_toml
-
+def _configuration_here() -> Config | None:
     here = Path.cwd()
     if (here / artifact_toml.FILE).is_file() or artifact_toml.in_pyproject(here) is not None:
-        return artifact_toml.load(here).name
-    return ""
+        return artifact_toml.load(here)
+    return None

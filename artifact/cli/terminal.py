@@ -11,23 +11,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-import click
 import msgspec
 
-from artifact import redaction, steps, variables
+from artifact import steps, variables
+from artifact.errors import ArtifactError
+from artifact.redaction import redact
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from artifact.errors import ArtifactError
-
-JSON_VERSION = 1
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def data(text: str) -> None:
@@ -38,17 +31,18 @@ def data(text: str) -> None:
     print(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text), flush=True)
 
 
-def document(command: str, content: Mapping[str, Any]) -> None:
-    """Write the answer of `--json`: one versioned document."""
-    data(json.dumps({"version": JSON_VERSION, "command": command, **content}, indent=2))
+def document(content: Mapping[str, Any]) -> None:
+    """Write the answer of `--json` to stdout: one document."""
+    # JSON's own escapes leave out one control character.
+    print(json.dumps(content, indent=2).replace("\x7f", "\\u007f"), flush=True)
 
 
 def talk(text: str) -> None:
     """Write one line to the person who watches."""
-    print(redaction.redact(text), file=sys.stderr, flush=True)
+    print(redact(text), file=sys.stderr, flush=True)
 
 
-def fail(error: ArtifactError) -> None:
+def show_error(error: ArtifactError) -> None:
     """Write an error, the end of its child's output, and its hint."""
     for line in error.output:
         talk(f"  | {line}")
@@ -57,7 +51,7 @@ def fail(error: ArtifactError) -> None:
         talk(f"{_paint('hint:', 36)} {error.hint}")
 
 
-def bug(trace: str) -> None:
+def show_bug(trace: str) -> None:
     """Write the traceback of a bug in this program."""
     talk(trace.rstrip())
     talk(f"{_paint('error:', 31)} this is a bug in artifact; please report it with the lines above")
@@ -82,15 +76,22 @@ def size(count: float) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]], *, header: tuple[str, ...] = ()) -> list[str]:
-    """Return lines with the columns aligned."""
-    every = [header, *rows] if header else rows
-    if not every:
-        return []
-    widths = [max(len(row[i]) for row in every) for i in range(len(every[0]))]
+    """Return lines with the columns aligned; none, not even the header, where there is no row."""
+    shown = [header, *rows] if header and rows else rows
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in every
+        for row in shown
     ]
+
+
+class _Bar(Protocol):
+    """What is used of tqdm, which is imported late."""
+
+    n: float
+
+    def update(self, n: float) -> bool | None: ...
+    def close(self) -> None: ...
 
 
 class Listener(msgspec.Struct):
@@ -99,7 +100,7 @@ class Listener(msgspec.Struct):
     quiet: bool = False
     verbose: bool = False
     bars: bool = True
-    _bar: tqdm[Any] | None = None
+    _bar: _Bar | None = None
     _label: str = ""
     _section: str = ""
     _gitlab: bool = msgspec.field(default_factory=lambda: bool(variables.get("GITLAB_CI")))
@@ -184,17 +185,3 @@ def _paint(text: str, color: int) -> str:
     if variables.get("NO_COLOR") or not sys.stderr.isatty():
         return text
     return f"\x1b[{color}m{text}\x1b[0m"
-
-
-def talking(function: _Function) -> _Function:
-    """Add --quiet, --verbose and --no-progress to a command and hand it `tell`, a listener."""
-
-    @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
-    @click.option("-v", "--verbose", is_flag=True, help="Also what the programs we run print.")
-    @click.option("--no-progress", is_flag=True, help="No bars, also on a terminal.")
-    @wraps(function)
-    def command(*args: Any, quiet: bool, verbose: bool, no_progress: bool, **kwargs: Any) -> Any:
-        listener = Listener(quiet=quiet, verbose=verbose, bars=not no_progress)
-        return function(*args, tell=listener, **kwargs)
-
-    return command  # type: ignore[return-value]  # click's decorators keep the type

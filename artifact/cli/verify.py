@@ -1,45 +1,50 @@
-"""`artifact verify`"""
+"""`artifact verify`: check every byte of an artifact."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from artifact import steps
-from artifact.cli import terminal
+from artifact.archive import checking, opening, signature
+from artifact.archive.opening import Artifact, naming
+from artifact.cli import options, terminal
+from artifact.cli.answers import Answer, Document
 from artifact.errors import ArtifactRejected, UsageError
 
-if TYPE_CHECKING:
-    from artifact.archive.opening import Artifact
+
+class Verified(Document, frozen=True, kw_only=True, tag="verify"):
+    """An artifact that is intact."""
+
+    digest: str
+    signed: bool
+    signer: str | None
+    """Who signed it; known with `--signers` only."""
+    entries: int
+    raw: int
+    """Bytes unpacked."""
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=options.PATH)
 @click.option("--digest", help="Demand this identity, as `artifact build` printed it: sha256:…")
 @click.option(
     "--signers",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="Demand a signature by one of these: an allowed_signers file, see ssh-keygen(1).",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@terminal.talking
+@options.json
+@options.verbosity
 def command(
-    file: Path,
-    digest: str | None,
-    signers: Path | None,
-    as_json: bool,  # noqa: FBT001 - click
-    tell: steps.Listener,
+    *, file: Path, digest: str | None, signers: Path | None, answer: Answer, tell: steps.Listener
 ) -> None:
     """Check every byte of an artifact.
 
     Prints its digest when all is right. That it is the artifact you mean is known only with
     --digest or --signers.
     """
-    from artifact.archive import checking, opening
-
     if digest is not None and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
         raise UsageError(
             f"--digest {digest!r} is no digest", hint="it is sha256: and 64 hexadecimal digits"
@@ -53,26 +58,21 @@ def command(
         signer = _check_signature(artifact, signers)
         checking.verify(artifact, tell)
         components = artifact.manifest.components
-        raw = sum(component.raw for component in components)
-        entries = sum(component.entries for component in components)
-        by = f" by {signer}" if signer else ""
-        signed = f", signed{by}" if artifact.signature else ""
-        tell(
-            steps.Said(f"{file.name} is intact: {entries:,} entries, {terminal.size(raw)}{signed}")
+        document = Verified(
+            digest=artifact.digest,
+            signed=artifact.signature is not None,
+            signer=signer,
+            entries=sum(component.entries for component in components),
+            raw=sum(component.raw for component in components),
         )
-        if as_json:
-            found = {"digest": artifact.digest, "signed": bool(artifact.signature)}
-            totals = {"signer": signer, "entries": entries, "raw": raw}
-            terminal.document("verify", found | totals)
-        else:
-            terminal.data(artifact.digest)
+    signed = f", signed{f' by {signer}' if signer else ''}" if document.signed else ""
+    size = terminal.size(document.raw)
+    tell(steps.Said(f"{file.name} is intact: {document.entries:,} entries, {size}{signed}"))
+    answer(document, [document.digest])
 
 
 def _check_signature(artifact: Artifact, signers: Path | None) -> str | None:
     """Return who signed it, when that was asked; the signature itself is always checked."""
-    from artifact.archive import signature
-    from artifact.archive.opening import naming
-
     with naming(artifact.name):
         if signers is not None:
             return signature.verify(artifact.content, artifact.signature, signers)

@@ -31,7 +31,7 @@ def test_the_line_in_the_overview_is_the_commands_own(name: str) -> None:
 
     command = group.get_command(click.Context(group), name)
     assert command is not None
-    assert command.get_short_help_str(200) == COMMANDS[name][1]
+    assert command.get_short_help_str(200) == COMMANDS[name]
 
 
 def test_a_mistyped_command_is_answered_with_the_nearest(

@@ -87,7 +87,7 @@ def test_quiet_leaves_only_warnings(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_shows_the_childs_last_lines_then_the_sentence_then_the_hint(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    terminal.fail(BuildFailed("npm failed", hint="run npm ci", output=("boom",)))
+    terminal.show_error(BuildFailed("npm failed", hint="run npm ci", output=("boom",)))
     assert capsys.readouterr().err == "  | boom\nerror: npm failed\nhint: run npm ci\n"
 
 
