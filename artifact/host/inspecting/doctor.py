@@ -16,7 +16,7 @@ from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host.inspecting import preflight, status
 from artifact.host.processes import health, launch, programs
 from artifact.host.processes.target import Target, manager_of
-from artifact.host.records import freeze, history, journal, releases, settings
+from artifact.host.records import freeze, history, releases, settings
 from artifact.host.records.problem import Problem
 from artifact.host.trees import content, links
 from artifact.services import nginx
@@ -27,7 +27,6 @@ from artifact.stores import addresses
 _CLOCK_SECONDS = 60
 """By which two machines' clocks may differ, and no one should care."""
 
-_HEALTH_SECONDS = 5.0
 _PRIVATE_TO_OTHERS = 0o027
 """What the env file grants to nobody: writing for its group, anything for others."""
 
@@ -56,6 +55,7 @@ class Report(msgspec.Struct, frozen=True):
 class _Subject(msgspec.Struct, frozen=True):
     site: Site
     settings: Settings
+    """The defaults where those of the site are wrong."""
     target: Target | None
     """The live release; None before the first install."""
     nginx: Path
@@ -67,11 +67,14 @@ def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
     Changes nothing. One check that cannot be done does not keep the others from being done.
     """
     findings: list[Finding] = []
+    checks = list(_CHECKS)
     chosen = Settings()
     try:
         chosen = settings.load(site)
     except ConfigurationError as error:
-        findings.append(Finding("settings", error.message, error.hint or f"edit {site.settings}"))
+        findings += [Finding("settings", line, f"edit {site.settings}") for line in _lines(error)]
+        # These would find again what is wrong there, or judge by what nobody has set.
+        checks = [name for name in _CHECKS if name not in _NEED_SETTINGS]
     live = releases.live_version(site)
     target = None
     try:
@@ -82,19 +85,24 @@ def examine(site: Site, *, nginx_directory: Path = nginx.DIRECTORY) -> Report:
         nothing = history.nothing_live(site)
         findings.append(Finding("release", nothing.text, nothing.hint))
     subject = _Subject(site, chosen, target, nginx_directory)
-    for name, check in _CHECKS.items():
+    for name in checks:
         findings += [
             # What raises without a hint is what a setup puts in place: a user, a directory.
             Finding(name, one.text, one.hint or f"artifact setup {site.root}")
-            for one in _checked(check, subject)
+            for one in _checked(_CHECKS[name], subject)
         ]
     return Report(
         site=site,
         name=target.manifest.name if target else site.root.name,
         live=live,
-        checks=("settings", "release", *_CHECKS),
+        checks=("settings", "release", *checks),
         findings=tuple(findings),
     )
+
+
+def _lines(error: ConfigurationError) -> list[str]:
+    """Return one line for each wrong key or variable."""
+    return error.message.splitlines()
 
 
 def _checked(
@@ -207,14 +215,12 @@ def _env(subject: _Subject) -> Iterator[Problem]:
 def _health(subject: _Subject) -> Iterator[Problem]:
     if subject.target is None or not subject.target.managed:
         return
-    for name, process in subject.target.manifest.processes.items():
-        if not process.listen:
-            continue
-        wish, address = health.health_of(process), health.connectable(process.listen)
-        answer = health.ask(address, wish, timeout=_HEALTH_SECONDS)
+    for name, answer in status.ask_processes(subject.target).items():
         if not answer.ok:
+            process = subject.target.processes[name]
+            asked = f"{health.connectable(process.listen)}{health.health_of(process).path}"
             yield Problem(
-                f"{name} does not answer well at {address}{wish.path}: {answer.text}",
+                f"{name} does not answer well at {asked}: {answer.text}",
                 answer.hint or f"artifact status {subject.site.root}",
             )
 
@@ -225,9 +231,9 @@ def _runs(subject: _Subject) -> Iterator[Problem]:
     frozen = freeze.read(site)
     if frozen is not None:
         yield Problem(f"installs are refused: {site.root} is {frozen.describe()}", "artifact thaw")
-    last = journal.last_run(site.journal)
-    if last is not None and last.over is None and not status.is_locked(site.lock):
-        began = last.began
+    cut_off = status.cut_off_run(site)
+    if cut_off is not None:
+        began = cut_off.began
         yield Problem(
             f"the {began.command} {began.version} by {began.who} at {began.time} did not end",
             f"artifact recover {site.root}",
@@ -237,13 +243,16 @@ def _runs(subject: _Subject) -> Iterator[Problem]:
 def _store(subject: _Subject) -> Iterator[Problem]:
     """Ask the configured store for the live release, as an install asks for one."""
     named = subject.target.manifest.name if subject.target else subject.site.root.name
-    section = settings.load_store(named, str(subject.site.root))
+    try:
+        section = settings.load_store(named, str(subject.site.root))
+    except ConfigurationError as error:
+        yield from (Problem(line, "correct that variable, or unset it") for line in _lines(error))
+        return
     if not section.url:
         return
     version = subject.target.manifest.version if subject.target else "1"
     # Whether it is there does not matter: it may have been pruned, or come from a file.
     stores.open_store(section.url, section).stat(addresses.artifact(named, version))
-    yield from ()
 
 
 def _nginx(subject: _Subject) -> Iterator[Problem]:
@@ -300,3 +309,5 @@ _CHECKS: dict[str, Callable[[_Subject], Iterator[Problem]]] = {
     "nginx": _nginx,
     "clock": _clock,
 }
+
+_NEED_SETTINGS = frozenset({"supervisor", "rights", "content", "shared", "env", "health", "store"})

@@ -13,7 +13,7 @@ from artifact.errors import Refused
 from artifact.host.processes import health
 from artifact.host.processes.health import Answer
 from artifact.host.processes.target import Target
-from artifact.host.records import freeze, journal, releases, settings, state
+from artifact.host.records import freeze, history, journal, releases, settings, state
 from artifact.host.records.freeze import Freeze
 from artifact.host.records.releases import Release
 from artifact.services.process_manager import Member, ProcessManagerError
@@ -69,24 +69,16 @@ def look(site: Site) -> Status:
     answers: dict[str, Answer] = {}
     if target is not None and target.managed:
         running = tuple(_running(target, problems))
-        answers = {
-            name: health.ask(
-                health.connectable(process.listen),
-                health.health_of(process),
-                timeout=_HEALTH_SECONDS,
-            )
-            for name, process in target.processes.items()
-            if process.listen
-        }
+        answers = ask_processes(target)
         problems += [
             f"{name} does not answer well: {answer.text}"
             for name, answer in answers.items()
             if not answer.ok
         ]
-    last_run, busy = journal.last_run(site.journal), is_locked(site.lock)
-    if last_run is not None and last_run.over is None and not busy:
+    cut_off = cut_off_run(site)
+    if cut_off is not None:
         problems.append(
-            f"the {_what(last_run)} did not end; `artifact recover` finishes it or takes it back"
+            f"the {_what(cut_off)} did not end; `artifact recover` finishes it or takes it back"
         )
     return Status(
         site=site,
@@ -96,11 +88,28 @@ def look(site: Site) -> Status:
         previous=releases.previous_version(site),
         running=running,
         answers=answers,
-        last_run=last_run,
-        busy=busy,
+        last_run=journal.last_run(site.journal),
+        busy=is_locked(site.lock),
         frozen=freeze.read(site),
         problems=tuple(problems),
     )
+
+
+def ask_processes(target: Target) -> dict[str, Answer]:
+    """Ask every process that listens whether it is well; return what each one answers."""
+    return {
+        name: health.ask(
+            health.connectable(process.listen), health.health_of(process), timeout=_HEALTH_SECONDS
+        )
+        for name, process in target.processes.items()
+        if process.listen
+    }
+
+
+def cut_off_run(site: Site) -> journal.Run | None:
+    """Return the last run if it did not end and nobody is at work on it any more."""
+    run = journal.last_run(site.journal)
+    return run if run is not None and run.over is None and not is_locked(site.lock) else None
 
 
 def _what(run: journal.Run) -> str:
@@ -109,8 +118,6 @@ def _what(run: journal.Run) -> str:
 
 def _release(site: Site, live: str, problems: list[str]) -> Release | None:
     if not live:
-        from artifact.host.records import history  # 2 ms that a site in order need not wait for
-
         problems.append(history.nothing_live(site).text)
         return None
     try:

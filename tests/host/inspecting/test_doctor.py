@@ -195,9 +195,15 @@ def test_the_sites_own_faults(site: Site) -> None:
     site.private.chmod(0o700)
     # settings
     site.settings.write_text('usr = "x"\n')
-    text, hint = found(site)["settings"]
-    assert "usr" in text
-    assert hint
+    wrong = f'{site.settings}: usr: unknown key, did you mean "user"?'
+    assert found(site) == {"settings": (wrong, f"edit {site.settings}")}, "one typo, one finding"
+    site.settings.write_text('usr = "x"\n[store]\nurll = "/x"\n')
+    report = doctor.examine(site, nginx_directory=NOTHING)
+    assert [(one.check, one.text.split(": ")[1]) for one in report.findings] == [
+        ("settings", "usr"),
+        ("settings", "store.urll"),
+    ]
+    assert "supervisor" not in report.checks, "nobody knows which one is meant"
     # shared files
     site.settings.write_text('[install]\nshared = ["media/", ".env"]\n')
     text, hint = found(site)["shared"]
@@ -221,7 +227,9 @@ def test_the_sites_own_faults(site: Site) -> None:
     manifest_file.write_bytes(kept)
 
 
-def test_a_store_that_cannot_be_reached_is_found(site: Site, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_reached_is_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = tmp_path / "gone"
     site.settings.write_text(f'[store]\nurl = "{gone}"\n')
     text, hint = found(site)["store"]
@@ -229,6 +237,11 @@ def test_a_store_that_cannot_be_reached_is_found(site: Site, tmp_path: Path) -> 
     assert hint
     gone.mkdir()
     assert found(site) == {}
+    monkeypatch.setenv("ARTIFACT_STORE_CHECKSUMS", "never")
+    text, hint = found(site)["store"]
+    assert text.startswith("ARTIFACT_STORE_CHECKSUMS: expected")
+    assert hint == "correct that variable, or unset it"
+    monkeypatch.delenv("ARTIFACT_STORE_CHECKSUMS")
     site.settings.write_text(f'[store]\nurl = "http://127.0.0.1:{free_port()}/artifacts"\n')
     text, hint = found(site)["store"]
     assert "does not answer" in text
