@@ -11,9 +11,9 @@ import msgspec
 
 from artifact import manifest
 from artifact.building.assets import django
-from artifact.building.example import Table, Value
 from artifact.building.locking import requirements
 from artifact.configuration.artifact_toml import DjangoSection, RequirementsSection
+from artifact.configuration.example import Table, Value
 from artifact.configuration.toml_document import read_toml
 from artifact.errors import ArtifactError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from artifact import files, steps
-from artifact.building import example, project
+from artifact.building import project
 from artifact.cli import options, terminal
-from artifact.configuration import artifact_toml
+from artifact.configuration import artifact_toml, example
 from artifact.errors import UsageError
 from artifact.manifest import is_name
 
@@ -41,7 +41,7 @@ def command(*, name: str, force: bool, plan: bool, tell: steps.Listener) -> None
             hint=f"remove it to have {artifact_toml.FILE} instead",
         )
     found = project.look(here, name)
-    text = example.fill(found.name, found.tables)
+    text = example.fill(example.ARTIFACT_TOML, found.name, found.tables)
     for line in found.found:
         tell(steps.Said(f"found {line}"))
     for line in found.missing:

@@ -1,4 +1,4 @@
-"""The example configuration, which has every key of the schema, and how it is filled in."""
+"""The commented examples of artifact.toml and site.toml, and how they are filled in."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import msgspec
 
 Value = str | int | float | bool | Sequence[str] | Mapping[str, str]
 
-TEMPLATE = Path(__file__).with_name("example.toml")
-_NAME = "example"
+ARTIFACT_TOML = Path(__file__).with_name("example.artifact.toml")
+SITE_TOML = Path(__file__).with_name("example.site.toml")
+_NAME = "accounting"
 
 
 class Table(msgspec.Struct, frozen=True):
     """Values for one table of the configuration."""
 
     header: str
-    """As it stands in the template: "", "[python]", "[[assets]]", "[processes.web]"."""
+    """As it stands in the example: "", "[python]", "[[assets]]", "[processes.web]"."""
     values: Mapping[str, Value]
     """By key; what is not among them stays a comment."""
 
 
-def fill(name: str, tables: Sequence[Table]) -> str:
-    """Return the example for an application of this name, with these values set."""
-    lines = [line.replace(_NAME, name) for line in TEMPLATE.read_text().splitlines()]
+def fill(example: Path, name: str, tables: Sequence[Table]) -> str:
+    """Return an example for an application of this name, with these values set."""
+    lines = [line.replace(_NAME, name) for line in example.read_text().splitlines()]
     for table in tables:
         start, end = _span(lines, table.header, name)
         lines[start:end] = _filled(lines[start:end], table)
     return "\n".join(lines) + "\n"
 
 
-def uncommented() -> str:
-    """Return the example with every key set."""
-    return "\n".join(map(_uncomment, TEMPLATE.read_text().splitlines())) + "\n"
+def uncommented(example: Path) -> str:
+    """Return an example with every key set."""
+    return "\n".join(map(_uncomment, example.read_text().splitlines())) + "\n"
 
 
 def _span(lines: Sequence[str], header: str, name: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The example configuration: complete, true, and loadable as it is written."""
+"""The commented examples of both files: complete, true, and loadable as they are written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, get_args, get_origin
 import msgspec
 import pytest
 
-from artifact.building import example
-from artifact.building.example import Table
-from artifact.configuration import artifact_toml, schema
+from artifact.configuration import artifact_toml, example, schema, site_toml
 from artifact.configuration.artifact_toml import Config
+from artifact.configuration.example import ARTIFACT_TOML, SITE_TOML, Table
+from artifact.configuration.site_toml import ProxySection, Settings
 from artifact.manifest import Install
 
 # What the example shows is what holds when the key is left out; elsewhere it is an example.
@@ -51,20 +51,21 @@ def keys(kind: type[msgspec.Struct], table: dict[str, Any], above: str = "") -> 
             yield from keys(inner, value, f"{above}{name}.")
 
 
-def test_every_key_of_the_schema_is_in_the_example() -> None:
-    assert list(keys(Config, tomllib.loads(example.uncommented()))) == []
+@pytest.mark.parametrize(("kind", "path"), [(Config, ARTIFACT_TOML), (Settings, SITE_TOML)])
+def test_every_key_of_the_schema_is_in_the_example(kind: type[msgspec.Struct], path: Path) -> None:
+    assert list(keys(kind, tomllib.loads(example.uncommented(path)))) == []
 
 
 def test_the_example_with_every_key_set_can_be_loaded(project: Path) -> None:
-    (project / "artifact.toml").write_text(example.uncommented())
+    (project / "artifact.toml").write_text(example.uncommented(ARTIFACT_TOML))
     loaded = artifact_toml.load(project)
-    assert loaded.root == "/srv/example"
+    assert loaded.root == "/srv/accounting"
     assert [step.name for step in loaded.assets] == ["frontend"]
     assert artifact_toml.processes(loaded)["worker"].server == "celery"
 
 
 def test_the_spelled_out_health_check_of_the_comment_can_be_loaded(project: Path) -> None:
-    text = example.uncommented()
+    text = example.uncommented(ARTIFACT_TOML)
     spelled = next(line[2:] for line in text.splitlines() if line.startswith("# { path"))
     (project / "artifact.toml").write_text(
         text.replace('health = "/healthz"', f"health = {spelled}")
@@ -77,7 +78,7 @@ def test_the_spelled_out_health_check_of_the_comment_can_be_loaded(project: Path
 
 def test_the_example_as_it_stands_sets_only_a_name(project: Path) -> None:
     bare = artifact_toml.load(project, name="shop")
-    (project / "artifact.toml").write_text(example.fill("shop", []))
+    (project / "artifact.toml").write_text(example.fill(ARTIFACT_TOML, "shop", []))
     assert artifact_toml.load(project) == bare
     (project / "manage.py").unlink()
     assert artifact_toml.load(project).django is None
@@ -85,7 +86,7 @@ def test_the_example_as_it_stands_sets_only_a_name(project: Path) -> None:
 
 @pytest.mark.parametrize(("section", "key"), DEFAULTS)
 def test_what_the_example_calls_the_default_is_it(section: str, key: str) -> None:
-    shown = tomllib.loads(example.uncommented())[section]
+    shown = tomllib.loads(example.uncommented(ARTIFACT_TOML))[section]
     kinds: dict[str, type[msgspec.Struct]] = {
         "assets": artifact_toml.AssetSection,
         "django": artifact_toml.DjangoSection,
@@ -101,6 +102,7 @@ def test_what_the_example_calls_the_default_is_it(section: str, key: str) -> Non
 
 def test_values_replace_their_comments(project: Path) -> None:
     text = example.fill(
+        ARTIFACT_TOML,
         "shop",
         [
             Table("", {"name": "shop"}),
@@ -118,4 +120,29 @@ def test_values_replace_their_comments(project: Path) -> None:
     assert loaded.django is not None
     assert loaded.django.env == {"SECRET_KEY": "x"}
     assert "#interpreter" in text
-    assert "example" not in text.replace("an example where", "").replace("example.com", "")
+    assert "accounting" not in text
+
+
+def settings(tmp_path: Path, text: str) -> Settings:
+    (tmp_path / "site.toml").write_text(text)
+    return site_toml.load(tmp_path / "site.toml", overridable=[])
+
+
+def test_the_example_of_a_site_with_every_key_set_can_be_loaded(tmp_path: Path) -> None:
+    loaded = settings(tmp_path, example.uncommented(SITE_TOML))
+    assert loaded.user == "accounting"
+    # What the example shows is what holds when the key is left out.
+    assert loaded.supervisor == Settings().supervisor
+    defaults = Install(shared=("media/",))
+    assert loaded.merged(Install(keep=9, restart="none")) == defaults
+    assert loaded.store.gates["production"].channel == "staging"
+
+
+def test_the_example_of_a_site_as_it_stands_sets_nothing(tmp_path: Path) -> None:
+    assert settings(tmp_path, example.fill(SITE_TOML, "shop", [])) == Settings()
+
+
+def test_values_of_a_site_replace_their_comments(tmp_path: Path) -> None:
+    tables = [Table("", {"user": "shop"}), Table("[proxy]", {"server-name": "shop.example:80"})]
+    loaded = settings(tmp_path, example.fill(SITE_TOML, "shop", tables))
+    assert loaded == Settings(user="shop", proxy=ProxySection(server_name="shop.example:80"))
