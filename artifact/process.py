@@ -100,6 +100,7 @@ def run(
     """
     began = time.monotonic()
     environment = dict(variables.everything() if env is None else env)
+    tell(steps.Ran(redaction.redact(shlex.join(argv), environment)))
     child = _start(argv, cwd, environment, feeds=stdin is not None)
     talk = _Talk(environment, tell, log)
     try:

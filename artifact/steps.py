@@ -1,7 +1,8 @@
 """The one loop that runs a plan, and the events by which everything is told.
 
 A plan is a tuple of steps written from observed facts. Code that reads changes nothing, code that
-acts decides nothing; `--plan` prints the tuple instead of running it.
+acts decides nothing; `--plan` prints the tuple instead of running it. A plan knows nothing of the
+run that will carry it out: each step is handed that when it is done, or undone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,22 +20,54 @@ from artifact.errors import RollbackFailed
 _NO_WAIT_SECONDS = 0.005
 
 
-class Step(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct):
+    """A run at work: what its steps are handed."""
+
+    tell: Listener
+    """Hears every event of the run."""
+
+
+RunT = TypeVar("RunT", bound=Run, contravariant=True)
+
+
+class Step(msgspec.Struct, Generic[RunT], frozen=True):
     """One thing to do and how to take it back."""
 
     name: str
     """Stable: journal, --json and tests know the step by it."""
     summary: str
     """What it will do, in the user's words: "point current at 1337 (was 1336)"."""
-    do: Callable[[], str | None]
+    do: Callable[[RunT], str | None]
     """Does it; returns a note such as "reused, 0 bytes"."""
-    undo: Callable[[], None] | None = None
+    undo: Callable[[RunT], None] | None = None
     """Takes it back; idempotent, and also called when `do` failed half way."""
     commits: bool = False
     """Once it is done nothing of the plan is undone, whatever strikes; signals wait meanwhile."""
 
 
-# Events are tuples: eight dataclasses would cost every command 5 ms when they are made.
+class RunBegan(NamedTuple):
+    """A run of a command that changes a site began."""
+
+    run: str
+    """Its number in the site's journal."""
+    command: str
+    """ "install", "rollback", "prune"…"""
+    site: str
+    version: str
+    """Of the release it is about; empty where it is about none."""
+    previous: str
+    """The version that was live before; empty when none was."""
+
+
+class RunOver(NamedTuple):
+    """A run ended, well or not."""
+
+    run: str
+    command: str
+    code: int
+    """The exit code: what state things are in."""
+    text: str
+    seconds: float
 
 
 class Started(NamedTuple):
@@ -91,13 +124,22 @@ class Warned(NamedTuple):
     hint: str = ""
 
 
+class Ran(NamedTuple):
+    """Another program was started; shown with --verbose."""
+
+    command: str
+    """Its command line, already redacted."""
+
+
 class Output(NamedTuple):
     """A line a child printed, already redacted; shown with --verbose."""
 
     line: str
 
 
-Event = Started | Ended | Failed | Undone | Progress | Said | Warned | Output
+Event = (
+    RunBegan | RunOver | Started | Ended | Failed | Undone | Progress | Said | Warned | Ran | Output
+)
 Listener = Callable[[Event], None]
 
 
@@ -134,14 +176,15 @@ def waiting(tell: Listener, until: str) -> Iterator[None]:
         tell(Said(f"waited {seconds:.2f} s until {until}"))
 
 
-def run(steps: Iterable[Step], tell: Listener) -> None:
+def run(steps: Iterable[Step[RunT]], at_work: RunT) -> None:
     """Do the steps in order; when one fails or a signal comes, undo them in reverse and re-raise.
 
     Raises:
         RollbackFailed: undoing a step failed as well; the steps before it were still tried.
     """
-    done: list[Step] = []
+    done: list[Step[RunT]] = []
     began = time.monotonic()
+    tell = at_work.tell
     # All of it is guarded: a signal, or a journal on a full disk, may strike between two steps.
     try:
         for step in steps:
@@ -149,47 +192,45 @@ def run(steps: Iterable[Step], tell: Listener) -> None:
             began = time.monotonic()
             tell(Started(step.name, step.summary))
             if step.commits:
-                _commit(step, done, began, tell)
+                _commit(step, done, began, at_work)
                 continue
-            note = step.do()
+            note = step.do(at_work)
             tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
     except BaseException as error:
         with signals.ignored():
-            _take_back(done, error, time.monotonic() - began, tell)
+            _take_back(done, error, time.monotonic() - began, at_work)
         raise
 
 
-def _commit(step: Step, done: list[Step], began: float, tell: Listener) -> None:
+def _commit(step: Step[RunT], done: list[Step[RunT]], began: float, at_work: RunT) -> None:
     with signals.ignored():
-        note = step.do()
+        note = step.do(at_work)
         done.clear()
         # It is done, whether that can be told or not: a full disk must not take it back now.
         with contextlib.suppress(OSError):
-            tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
+            at_work.tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
 
 
-def _take_back(done: Sequence[Step], cause: BaseException, seconds: float, tell: Listener) -> None:
+def _take_back(
+    done: Sequence[Step[RunT]], cause: BaseException, seconds: float, at_work: RunT
+) -> None:
     def say(event: Event) -> None:
         # A listener that cannot go on (its disk is full) must not stop what is left to undo.
         with contextlib.suppress(Exception):
-            tell(event)
+            at_work.tell(event)
 
     if done:
         say(Failed(done[-1].name, done[-1].summary, seconds, cause))
-    _undo(done, cause, say)
-
-
-def _undo(done: Sequence[Step], cause: BaseException, tell: Listener) -> None:
     failures: list[str] = []
     for step in reversed(done):
         if step.undo is None:
             continue
         try:
-            step.undo()
+            step.undo(at_work)
         except Exception as error:  # - the other steps must still be undone
             failures.append(f"{step.name}: {error}")
         else:
-            tell(Undone(step.name, step.summary))
+            say(Undone(step.name, step.summary))
     if failures:
         raise RollbackFailed(
             f"{cause}; and taking it back failed as well: {'; '.join(failures)}",

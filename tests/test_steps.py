@@ -11,7 +11,7 @@ import pytest
 
 from artifact import signals, steps
 from artifact.errors import RollbackFailed, Stopped
-from artifact.steps import Step
+from artifact.steps import Run, Step
 
 
 class Recorder:
@@ -20,14 +20,14 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[str] = []
 
-    def step(self, name: str, *, fails: bool = False, undo_fails: bool = False) -> Step:
-        def do() -> str:
+    def step(self, name: str, *, fails: bool = False, undo_fails: bool = False) -> Step[Run]:
+        def do(_run: Run) -> str:
             self.log.append(f"do {name}")
             if fails:
                 raise ValueError(f"{name} broke")
             return f"note {name}"
 
-        def undo() -> None:
+        def undo(_run: Run) -> None:
             self.log.append(f"undo {name}")
             if undo_fails:
                 raise OSError(f"{name} stuck")
@@ -37,7 +37,7 @@ class Recorder:
 
 def test_steps_run_in_order_and_their_notes_are_told() -> None:
     recorder, told = Recorder(), list[steps.Event]()
-    steps.run([recorder.step("a"), recorder.step("b")], told.append)
+    steps.run([recorder.step("a"), recorder.step("b")], Run(told.append))
     assert recorder.log == ["do a", "do b"]
     ended = [event for event in told if isinstance(event, steps.Ended)]
     assert [(event.name, event.note) for event in ended] == [("a", "note a"), ("b", "note b")]
@@ -47,7 +47,7 @@ def test_a_failing_step_is_undone_too_and_then_those_before_it() -> None:
     recorder, told = Recorder(), list[steps.Event]()
     plan = [recorder.step("a"), recorder.step("b", fails=True), recorder.step("c")]
     with pytest.raises(ValueError, match="b broke"):
-        steps.run(plan, told.append)
+        steps.run(plan, Run(told.append))
     assert recorder.log == ["do a", "do b", "undo b", "undo a"]
     assert [type(event).__name__ for event in told][-3:] == ["Failed", "Undone", "Undone"]
 
@@ -56,17 +56,17 @@ def test_a_failing_undo_does_not_keep_the_others_from_being_undone() -> None:
     recorder = Recorder()
     plan = [recorder.step("a"), recorder.step("b", undo_fails=True), recorder.step("c", fails=True)]
     with pytest.raises(RollbackFailed, match=r"c broke; .*b: b stuck"):
-        steps.run(plan, steps.nobody)
+        steps.run(plan, Run(steps.nobody))
     assert recorder.log[-3:] == ["undo c", "undo b", "undo a"]
 
 
 def test_a_signal_undoes_and_a_second_one_does_not_disturb_the_undoing() -> None:
     log: list[str] = []
 
-    def asked_to_stop() -> None:
+    def asked_to_stop(_run: Run) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def undo() -> None:
+    def undo(_run: Run) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         log.append("undone to the end")
 
@@ -74,7 +74,7 @@ def test_a_signal_undoes_and_a_second_one_does_not_disturb_the_undoing() -> None
     signals.raise_when_asked_to_stop()
     try:
         with pytest.raises(Stopped) as stopped:
-            steps.run([Step("a", "a", asked_to_stop, undo)], steps.nobody)
+            steps.run([Step("a", "a", asked_to_stop, undo)], Run(steps.nobody))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -90,7 +90,7 @@ def test_a_signal_between_two_steps_undoes_what_was_done() -> None:
             raise Stopped(signal.SIGINT)
 
     with pytest.raises(Stopped):
-        steps.run([recorder.step("a"), recorder.step("b")], stop_before_the_second)
+        steps.run([recorder.step("a"), recorder.step("b")], Run(stop_before_the_second))
     assert recorder.log == ["do a", "undo b", "undo a"]
 
 
@@ -102,7 +102,7 @@ def test_a_listener_that_breaks_does_not_keep_steps_from_being_undone() -> None:
             raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        steps.run([recorder.step("a")], full_disk)
+        steps.run([recorder.step("a")], Run(full_disk))
     assert recorder.log == ["do a", "undo a"]
 
 

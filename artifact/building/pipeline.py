@@ -24,7 +24,7 @@ from artifact.errors import BuildFailed, UsageError
 from artifact.manifest import Component, Manifest
 from artifact.process import ChildFailed
 from artifact.site import Site
-from artifact.steps import Listener, Step, run
+from artifact.steps import Listener, Run, Step, run
 
 _WORK = ".artifact-build-"
 
@@ -137,7 +137,7 @@ def build(request: Request, tell: Listener) -> Built:
     built = Built()
     try:
         with _work_directory(request.output) as work, ExitStack() as held:
-            run(_Building(observed, request, built, work, held, tell).steps(), tell)
+            run(_Building(observed, request, built, work, held, tell).steps(), Run(tell))
     except ChildFailed as error:
         raise BuildFailed(str(error), output=error.tail) from error
     except OSError as error:
@@ -164,20 +164,20 @@ class _Building(msgspec.Struct, frozen=True):
     held: ExitStack
     tell: Listener
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Step[Run]]:
         """Yield the steps; those after the environment are planned when that is known."""
-        yield Step("requirements", "requirements", self._find_lock)
+        yield Step("requirements", "requirements", lambda _run: self._find_lock())
         if self.request.wheelhouse is not None:
-            yield Step("wheelhouse", "wheelhouse", self._write_wheelhouse)
-        yield Step("environment", "environment", self._make_environment)
+            yield Step("wheelhouse", "wheelhouse", lambda _run: self._write_wheelhouse())
+        yield Step("environment", "environment", lambda _run: self._make_environment())
         there = self.observed
         made = self._environment
         produced = Assets(
             there.snapshot, there.config, made.path, made.key, there.places, self.tell
         )
         yield from produced.plan()
-        yield Step("pack", "pack", lambda: self._pack(produced.tree()))
-        yield Step("write", f"write {self._artifact.name}", self._write)
+        yield Step("pack", "pack", lambda _run: self._pack(produced.tree()))
+        yield Step("write", f"write {self._artifact.name}", lambda _run: self._write())
 
     @property
     def _environment(self) -> environment.Environment:

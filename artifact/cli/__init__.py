@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
             "Prepare this server for an artifact's site: user, directories, supervisor, nginx."
         ),
         "install": "Install an artifact into its site and switch to it.",
+        "switch": "Switch to the release that was staged last, or to VERSION.",
         "rollback": "Go back to the newest good release before the live one, or to VERSION.",
         "migrations": "List the migrations that are pending, with their risk.",
         "migrate": "Run the pending migrations that are safe while the old code runs.",

@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,6 +16,7 @@ from artifact import steps
 from artifact.cli import terminal
 from artifact.errors import ArtifactError, Refused, Stopped
 from artifact.host.records.problem import Problem
+from artifact.host.runs.switching import Plan
 from artifact.redaction import redact
 
 
@@ -89,9 +90,26 @@ def explain(error: BaseException) -> Error:
     return Error(1, "Bug", message, "please report it with the traceback on stderr")
 
 
-def planned(plan: Iterable[steps.Step]) -> tuple[PlannedStep, ...]:
+def planned(plan: Iterable[steps.Step[Any]]) -> tuple[PlannedStep, ...]:
     """Return the steps of a plan as documents have them."""
     return tuple(PlannedStep(step.name, step.summary) for step in plan)
+
+
+def summaries(plan: Plan) -> list[str]:
+    """Return the lines of a plan for people."""
+    return [step.summary for step in plan.steps]
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """Return what every plan that makes a release live says of itself in a document."""
+    return {
+        "site": str(plan.target.site.root),
+        "name": plan.target.manifest.name,
+        "release": plan.target.version,
+        "digest": plan.digest,
+        "already_live": not plan.steps,
+        "steps": planned(plan.steps),
+    }
 
 
 def refuse_plan(what: str, problems: Sequence[Problem], tell: steps.Listener) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from artifact import steps, variables
 from artifact.cli import answers, options
 from artifact.cli.answers import Answer, Document, PlannedStep
 from artifact.host.commands import install
-from artifact.host.commands.install import Outcome
+from artifact.host.commands.install import InstallPlan
 from artifact.host.records import settings
 from artifact.host.records.problem import Problem
 from artifact.transfer import references
@@ -30,6 +29,8 @@ class Installation(Document, frozen=True, kw_only=True, tag="install"):
     """The version that was live before; empty where none was."""
     fetch: int
     """Bytes that the site did not have yet."""
+    staged: bool
+    """It is not to become live: `artifact switch` makes it so."""
     already_live: bool
     steps: tuple[PlannedStep, ...]
     problems: tuple[Problem, ...]
@@ -45,6 +46,11 @@ class Installation(Document, frozen=True, kw_only=True, tag="install"):
 @click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
 @click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
 @options.allow_unsafe
+@click.option(
+    "--stage",
+    is_flag=True,
+    help="Bring the release here and check it, and leave the switch to `artifact switch`.",
+)
 @options.plan
 @options.json
 @options.verbosity
@@ -58,6 +64,7 @@ def command(
     allow_downgrade: bool,
     migrate: bool,
     allow_unsafe: tuple[str, ...],
+    stage: bool,
     plan: bool,
     answer: Answer,
     tell: steps.Listener,
@@ -71,7 +78,7 @@ def command(
     Missing directories of the site are made. What serves does not change until the switch. When
     the new release fails, the old one is live again.
     """
-    wishes = install.Wishes(
+    chosen = install.InstallOptions(
         command=own_path(),
         root=site or variables.get("ARTIFACT_ROOT"),
         digest=digest,
@@ -80,34 +87,30 @@ def command(
         allow_downgrade=allow_downgrade,
         migrate=migrate,
         allow_unsafe=allow_unsafe,
+        stage=stage,
     )
-    source = references.find(reference, lambda name: settings.load_store(name, wishes.root))
+    source = references.find(reference, lambda name: settings.load_store(name, chosen.root))
     if plan:
-        outcome, problems = install.plan(source, wishes)
-        nothing = f"nothing to do: {outcome.facts.manifest.reference} is already live"
-        answer(_document(outcome, problems), [step.summary for step in outcome.steps] or [nothing])
-        answers.refuse_plan("the install", problems, tell)
+        planned = install.plan(source, chosen)
+        nothing = f"nothing to do: {planned.target.reference} is already live"
+        answer(_document(planned, stage=stage), answers.summaries(planned) or [nothing])
+        answers.refuse_plan("the install", planned.problems, tell)
         return
-    outcome = install.install(source, wishes, tell)
-    answer(_document(outcome))
-    facts = outcome.facts
-    said = "is live in" if outcome.steps else "is already live in"
-    installed = f"{facts.manifest.reference} {said} {facts.site.root}"
-    tell(steps.Said(f"{installed} ({facts.artifact.digest})"))
+    done = install.install(source, chosen, tell)
+    answer(_document(done, stage=stage))
+    said = "is staged in" if stage else "is live in"
+    if not done.steps:
+        said = "is already live in"
+    tell(steps.Said(f"{done.target.reference} {said} {done.target.site.root} ({done.digest})"))
 
 
-def _document(outcome: Outcome, problems: Sequence[Problem] = ()) -> Installation:
-    facts = outcome.facts
+def _document(planned: InstallPlan, *, stage: bool) -> Installation:
     return Installation(
-        site=str(facts.site.root),
-        name=facts.manifest.name,
-        release=facts.manifest.version,
-        digest=facts.artifact.digest,
-        previous=facts.live,
-        fetch=sum(facts.fetch.values()),
-        already_live=not outcome.steps,
-        steps=answers.planned(outcome.steps),
-        problems=tuple(problems),
+        **answers.described(planned),
+        previous=planned.live,
+        fetch=planned.fetch,
+        staged=stage,
+        problems=planned.problems,
     )
 
 

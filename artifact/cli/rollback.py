@@ -9,7 +9,7 @@ from artifact.cli import answers, options
 from artifact.cli.answers import Answer, Document, PlannedStep
 from artifact.errors import UsageError
 from artifact.host.commands import rollback
-from artifact.host.commands.rollback import Outcome
+from artifact.host.commands.rollback import RollbackPlan
 from artifact.host.records import find
 from artifact.site import Site
 
@@ -72,24 +72,22 @@ def command(
     """
     if with_migrations and ignore_migrations:
         raise UsageError("--with-migrations and --ignore-migrations exclude each other")
-    site, wanted = _site_and_version(site_or_version, version)
-    wishes = rollback.Wishes(
+    site, wanted = site_and_version(site_or_version, version)
+    chosen = rollback.RollbackOptions(
         version=wanted,
         wait=wait,
         probation=probation,
         despite_freeze=despite_freeze,
         migrations="take back" if with_migrations else "ignore" if ignore_migrations else "judge",
     )
-    outcome = rollback.plan(site, wishes) if plan else rollback.rollback(site, wishes, tell)
-    lines = [step.summary for step in outcome.steps] or ["nothing to do"]
-    answer(_document(outcome), lines if plan else ())
+    planned = rollback.plan(site, chosen) if plan else rollback.rollback(site, chosen, tell)
+    answer(_document(planned), (answers.summaries(planned) or ["nothing to do"]) if plan else ())
     if not plan:
-        reference = outcome.facts.target.manifest.reference
-        said = "is live again in" if outcome.steps else "is already live in"
-        tell(steps.Said(f"{reference} {said} {site.root} ({outcome.facts.digest})"))
+        said = "is live again in" if planned.steps else "is already live in"
+        tell(steps.Said(f"{planned.target.reference} {said} {site.root} ({planned.digest})"))
 
 
-def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
+def site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
     """Tell a site from a version: `artifact rollback 1336` means the version."""
     if second is not None or first is None:
         return find.find(first), second or ""
@@ -107,15 +105,9 @@ def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]
         return site, first
 
 
-def _document(outcome: Outcome) -> Rollback:
-    facts = outcome.facts
+def _document(planned: RollbackPlan) -> Rollback:
     return Rollback(
-        site=str(facts.site.root),
-        name=facts.target.manifest.name,
-        release=facts.version,
-        digest=facts.digest,
-        left=facts.live,
-        already_live=not outcome.steps,
-        unknown_migrations=tuple(facts.gap.names),
-        steps=answers.planned(outcome.steps),
+        **answers.described(planned),
+        left=planned.live,
+        unknown_migrations=planned.gap.names,
     )

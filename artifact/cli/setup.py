@@ -110,7 +110,7 @@ def command(
         supervisor_directory=supervisor_directory,
     )
     if plan:
-        outcome = setup.plan(site, manifest, wishes, steps.nobody)
+        outcome = setup.plan(site, manifest, wishes)
         answer(_document(outcome), _lines(outcome))
         for warning in outcome.warnings:
             tell(warning)

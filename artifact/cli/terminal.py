@@ -132,6 +132,10 @@ class Listener(msgspec.Struct):
                 talk(f"{_paint('warning:', 33)} {text}")
                 if hint:
                     talk(f"{_paint('hint:', 36)} {hint}")
+            case steps.Ran(command=command):
+                if self.verbose:
+                    self._clear()
+                    talk(f"  $ {command}")
             case steps.Output(line=line):
                 if self.verbose:
                     self._clear()

@@ -98,5 +98,5 @@ def _expect(child: subprocess.Popen[str], word: str) -> None:
 
 
 def _install(machine: Machine, version: str) -> None:
-    wishes = install.Wishes(command="artifact", probation=0.0)
-    install.install(machine.directory / f"pages-{version}.tgz", wishes, steps.nobody)
+    options = install.InstallOptions(command="artifact", probation=0.0)
+    install.install(machine.directory / f"pages-{version}.tgz", options, steps.nobody)

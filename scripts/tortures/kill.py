@@ -84,7 +84,7 @@ def _roll_back(place: Place) -> object:
     # Recovery may have finished it: then there is nothing older.
     if releases.live_version(place.site) == OLDEST:
         return None
-    return rollback.rollback(place.site, rollback.Wishes(probation=0.0), steps.nobody)
+    return rollback.rollback(place.site, rollback.RollbackOptions(probation=0.0), steps.nobody)
 
 
 SCENARIOS = (

@@ -104,11 +104,11 @@ class Place:
     def template(self) -> Path:
         return self.machine.directory / "template"
 
-    def wishes(self) -> install.Wishes:
-        return install.Wishes(command="artifact", probation=0.0, wait=0.0)
+    def options(self) -> install.InstallOptions:
+        return install.InstallOptions(command="artifact", probation=0.0, wait=0.0)
 
-    def install(self, version: str) -> install.Outcome:
-        return install.install(self.artifacts[version], self.wishes(), steps.nobody)
+    def install(self, version: str) -> install.InstallPlan:
+        return install.install(self.artifacts[version], self.options(), steps.nobody)
 
     def kill_install(self, version: str, *, at: str) -> None:
         """Install in a process that kills itself where a step begins."""
@@ -120,7 +120,7 @@ class Place:
         child = os.fork()
         if child == 0:
             try:
-                install.install(self.artifacts[version], self.wishes(), hear)
+                install.install(self.artifacts[version], self.options(), hear)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)

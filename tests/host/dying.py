@@ -28,10 +28,10 @@ def run(events: int, command: str, path: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if command == "install":
-        wishes = install.Wishes(command="artifact", probation=0.0, wait=0.0)
-        install.install(Path(path), wishes, hear)
+        options = install.InstallOptions(command="artifact", probation=0.0, wait=0.0)
+        install.install(Path(path), options, hear)
     elif command == "rollback":
-        rollback.rollback(Site(Path(path)), rollback.Wishes(probation=0.0), hear)
+        rollback.rollback(Site(Path(path)), rollback.RollbackOptions(probation=0.0), hear)
     else:
         prune.prune(Site(Path(path)), 1, 0.0, hear)
 

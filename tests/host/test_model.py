@@ -68,7 +68,7 @@ class Sites(RuleBasedStateMachine):
     def installs(self, version: str) -> None:
         already = version == self.model.live
         try:
-            install.install(self.artifacts[version], self.wishes(), steps.nobody)
+            install.install(self.artifacts[version], self.options(), steps.nobody)
         except Refused:
             assert not already
             assert self.frozen or version == FAILING
@@ -90,13 +90,14 @@ class Sites(RuleBasedStateMachine):
         self.roll_back(version, version if possible else None)
 
     def roll_back(self, wanted: str, target: str | None) -> None:
-        wishes = rollback.Wishes(wanted, probation=0.0, wait=0.0)
+        options = rollback.RollbackOptions(version=wanted, probation=0.0, wait=0.0)
         try:
-            outcome = rollback.rollback(self.machine.site, wishes, steps.nobody)
+            outcome = rollback.rollback(self.machine.site, options, steps.nobody)
         except Refused:
             assert target in {None, FAILING}
             return
-        assert outcome.facts.version == target
+        assert target is not None
+        assert outcome.target.version == target
         if target != self.model.live:
             self.model.rolled_back(target)
 
@@ -227,8 +228,8 @@ class Sites(RuleBasedStateMachine):
             assert f'VERSION = "{version}"' in (release / "lazy.py").read_text()
             assert (release / "virtualenv" / "lib" / "module.py").exists()
 
-    def wishes(self) -> install.Wishes:
-        return install.Wishes(command="artifact", probation=0.0, wait=0.0)
+    def options(self) -> install.InstallOptions:
+        return install.InstallOptions(command="artifact", probation=0.0, wait=0.0)
 
     def note_held(self) -> None:
         self.model.held = {*self.leases, self.slot} - {""}

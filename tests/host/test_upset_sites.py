@@ -154,7 +154,7 @@ def test_a_clock_that_goes_back_an_hour_changes_no_order(
     place.install(NEW)
     assert list(history.of(place.site)) == [NEW, OLD, OLDEST]
     assert {one.name for one in prune.plan(place.site, 2).doomed} == {OLDEST}
-    rollback.rollback(place.site, rollback.Wishes(probation=0.0), steps.nobody)
+    rollback.rollback(place.site, rollback.RollbackOptions(probation=0.0), steps.nobody)
     assert releases.live_version(place.site) == OLD
     places.judge(place.site, place.artifacts, {OLD})
     # What failed in what is now the future is kept until its week is over.

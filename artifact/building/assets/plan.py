@@ -113,7 +113,7 @@ class Assets:
             )
             self.section = None
 
-    def plan(self) -> tuple[steps.Step, ...]:
+    def plan(self) -> tuple[steps.Step[steps.Run], ...]:
         """Return a step for everything that may have to run; each reuses what it can."""
         section = self.section
         known: dict[str, tuple[str, Callable[[], str]]] = {
@@ -301,13 +301,13 @@ def build(
         Locked: another job has been running the same step for longer than the step may take.
     """
     assets = Assets(snapshot, config, environment, key, places, tell)
-    steps.run(assets.plan(), tell)
+    steps.run(assets.plan(), steps.Run(tell))
     return assets.tree()
 
 
-def _step(name: str, summary: str, do: Callable[[], str]) -> steps.Step:
+def _step(name: str, summary: str, do: Callable[[], str]) -> steps.Step[steps.Run]:
     # Nothing to undo: what a step leaves is in the cache, whole or not at all.
-    return steps.Step(f"assets.{name}", summary, do)
+    return steps.Step(f"assets.{name}", summary, lambda _run: do())
 
 
 def _kept_facts(path: Path) -> django.Facts | None:

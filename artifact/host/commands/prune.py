@@ -77,6 +77,8 @@ def uses(site: Site) -> dict[str, tuple[str, ...]]:
     add(releases.previous_version(site), "previous")
     for version in site_settings.load(site).pinned:
         add(version, "pinned")
+    for version in history.staged(site)[-1:]:
+        add(version, "staged")
     for process, versions in state.read(site.state).slots.items():
         for slot, version in enumerate(versions):
             add(version, f"slot {slot} of {process}")
@@ -159,17 +161,17 @@ def prune(site: Site, keep: int, wait: float, tell: steps.Listener) -> Pruning:
         Refused: the disk says no; what is live has not changed.
         RollbackFailed: an interrupted run cannot be taken back.
     """
-    with files.locked(site.lock, doing=f"pruning {site.root}", wait=wait, tell=tell):
+    doing = f"pruning {site.root}"
+    with files.locked(site.lock, doing=doing, wait=wait, tell=tell) as lock:
         recover.recover(site, tell)
         planned = plan(site, keep)
         if not planned.doomed:
             _remember(site, planned.waiting)
             return planned
         live = releases.live_version(site)
-        record = recording.begin(site, command="prune", version="", digest="", previous=live)
-        with recording.recorded(record, tell):
+        with recording.recorded(site, lock, [tell], command="prune", previous=live) as run:
             try:
-                _carry_out(site, planned, record, steps.everybody(record.hear, tell))
+                _carry_out(site, planned, run.record, run.tell)
             except OSError as error:
                 raise Refused(
                     f"pruning stopped half way: {error}; nothing live has changed",

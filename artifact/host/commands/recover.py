@@ -129,7 +129,7 @@ def note_removed(site: Site, record: Journal) -> None:
 def _note_staged(site: Site, run: Run, record: Journal) -> None:
     """Write down that a release had got its name, where the run died before it could."""
     version = run.began.version
-    if run.began.command != "install" or version not in history.here(site):
+    if run.began.command not in {"install", "stage"} or version not in history.here(site):
         return
     told = history.tell_of(journal.read(site.journal)).get(version)
     if told is None or told.state == "removed":

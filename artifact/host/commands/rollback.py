@@ -6,25 +6,25 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from artifact import files, steps
+from artifact import files, process, steps
 from artifact.errors import Refused, ReleaseFailed
 from artifact.host.commands import recover
 from artifact.host.inspecting import preflight
 from artifact.host.migrations import newer
 from artifact.host.migrations.newer import Gap
-from artifact.host.processes import check, programs
+from artifact.host.processes import check
 from artifact.host.processes import target as targets
-from artifact.host.processes.activate import Switch
 from artifact.host.processes.target import Target
 from artifact.host.records import freeze, history, problem, releases
 from artifact.host.records.history import Record
-from artifact.host.records.journal import Journal
-from artifact.host.runs import failure_report, recording
+from artifact.host.runs import switching
+from artifact.host.runs.run import SwitchingRun
+from artifact.host.runs.switching import Plan
 from artifact.site import Site
-from artifact.steps import Step
+from artifact.steps import Step, Warned
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class RollbackOptions(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
     version: str = ""
@@ -38,56 +38,28 @@ class Wishes(msgspec.Struct, frozen=True):
     """What to do where the databases have migrations that the target does not know."""
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """What a rollback's plan is written from."""
+class RollbackPlan(Plan, frozen=True, kw_only=True):
+    """What was done, or would be."""
 
-    target: Target
-    """The release to go back to."""
-    digest: str
-    """Its identity."""
-    live: str
-    """The version to leave; empty when nothing is live."""
-    leaving: Target | None
-    """That release; None where it cannot be read, or nothing is live."""
-    record: Record
-    """What the journal says of the target."""
     gap: Gap
     """What the databases have and the target does not know."""
 
-    @property
-    def site(self) -> Site:
-        return self.target.site
 
-    @property
-    def version(self) -> str:
-        return self.target.version
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What was done, or would be."""
-
-    facts: Facts
-    steps: tuple[Step, ...]
-    """Empty where the target is live already."""
-
-
-def plan(site: Site, wishes: Wishes) -> Outcome:
+def plan(site: Site, options: RollbackOptions) -> RollbackPlan:
     """Say what a rollback would do; changes nothing.
 
     Raises:
         Refused: there is nothing to go back to, or a check says no.
     """
-    _check_freeze(site, wishes, steps.nobody)
-    facts = observe(site, wishes.version)
-    if facts.version == facts.live:
-        return Outcome(facts, ())
-    _preflight(facts, steps.nobody)
-    newer.check(facts.gap, facts.version, wishes.migrations)
-    switch = _switch(facts, steps.nobody)
-    return Outcome(facts, tuple(_planned(facts, wishes, switch, steps.nobody, None)))
+    _check_freeze(site, options, steps.nobody)
+    planned = _plan(site, options, steps.nobody)
+    if planned.stages:
+        problem.refuse(planned.problems, planned.refusal, steps.nobody)
+        newer.check(planned.gap, planned.target.version, options.migrations)
+    return planned
 
 
-def rollback(site: Site, wishes: Wishes, tell: steps.Listener) -> Outcome:
+def rollback(site: Site, options: RollbackOptions, tell: steps.Listener) -> RollbackPlan:
     """Make an older release live again and mark what it leaves as rolled back.
 
     Raises:
@@ -97,17 +69,17 @@ def rollback(site: Site, wishes: Wishes, tell: steps.Listener) -> Outcome:
         RollbackFailed: that failed as well.
     """
     doing = f"rolling back {site.root}"
-    with files.locked(site.lock, doing=doing, wait=wishes.wait, tell=tell) as lock:
+    with files.locked(site.lock, doing=doing, wait=options.wait, tell=tell) as lock:
         recover.recover(site, tell)
-        _check_freeze(site, wishes, tell)
-        facts = observe(site, wishes.version, tell)
-        if facts.version == facts.live:
-            return Outcome(facts, ())
-        return _run(facts, wishes, lock, tell)
+        _check_freeze(site, options, tell)
+        planned = _plan(site, options, tell)
+        if planned.stages:
+            switching.carry_out(planned, lock, tell)
+        return planned
 
 
-def observe(site: Site, wanted: str, tell: steps.Listener = steps.nobody) -> Facts:
-    """Look at the site and choose where to go back to; changes nothing.
+def _plan(site: Site, options: RollbackOptions, tell: steps.Listener) -> RollbackPlan:
+    """Look at the site, choose where to go back to, and write the plan; changes nothing.
 
     Raises:
         ConfigurationError: the site's own settings are wrong.
@@ -115,17 +87,38 @@ def observe(site: Site, wanted: str, tell: steps.Listener = steps.nobody) -> Fac
     """
     records = history.of(site)
     live = releases.live_version(site)
+    wanted = options.version
     record = _named(site, records, wanted) if wanted else _newest_good(site, records, live)
     release = releases.read(site, record.version)
     target = targets.of_manifest(site, release.manifest)
-    return Facts(
+    old = _leaving(site, live)
+    described = RollbackPlan(
+        command="rollback",
         target=target,
         digest=release.digest,
         live=live,
-        leaving=_leaving(target, live),
-        record=record,
-        gap=Gap() if live == record.version else newer.find(site, live, release, tell),
+        old=old,
+        refusal=f"{site.root} cannot go back to {target.reference}",
+        warnings=tuple(_warnings(record, live, old)),
+        gap=Gap(),
     )
+    if target.version == live:
+        return described
+    gap = newer.find(site, live, release, tell)
+    return msgspec.structs.replace(
+        described,
+        gap=gap,
+        stages=(tuple(_steps(described, gap, options)),),
+        problems=tuple(preflight.problems_of_release(target)),
+    )
+
+
+def _warnings(record: Record, live: str, old: Target | None) -> Iterator[Warned]:
+    if not record.good:
+        text = f"{record.version} is {record.state}, not good: {record.reason}"
+        yield Warned(text.removesuffix(": "))
+    if live and old is None:
+        yield Warned(f"{live} is not whole: there is no way back to it")
 
 
 def _named(site: Site, records: Mapping[str, Record], version: str) -> Record:
@@ -151,115 +144,87 @@ def _newest_good(site: Site, records: dict[str, Record], live: str) -> Record:
     raise Refused(f"{site.root} has no good release {older_than}", hint=hint)
 
 
-def _leaving(target: Target, live: str) -> Target | None:
+def _leaving(site: Site, live: str) -> Target | None:
     try:
-        return targets.of_version(target.site, live) if live else None
+        return targets.of_version(site, live) if live else None
     except Refused:
         return None  # somebody damaged it: one reason more to leave it
 
 
-def _check_freeze(site: Site, wishes: Wishes, tell: steps.Listener) -> None:
-    if not wishes.despite_freeze:
+def _check_freeze(site: Site, options: RollbackOptions, tell: steps.Listener) -> None:
+    if not options.despite_freeze:
         freeze.check(site, hint="in an emergency: `artifact rollback --despite-freeze`")
         return
     found = freeze.read(site)
     if found is not None:
-        tell(steps.Warned(f"{site.root} is {found.describe()}; rolled back all the same"))
+        tell(Warned(f"{site.root} is {found.describe()}; rolled back all the same"))
 
 
-def _preflight(facts: Facts, tell: steps.Listener) -> None:
-    """Refuse what would only fail in the middle.
+def _steps(
+    planned: RollbackPlan, gap: Gap, options: RollbackOptions
+) -> Iterator[Step[SwitchingRun]]:
+    target, live = planned.target, planned.live
+    site, version = target.site, target.version
 
-    Raises:
-        Refused: with all that stands in the way.
-    """
-    manifest, site = facts.target.manifest, facts.site
-    found = [
-        *preflight.rights(site),
-        *preflight.interpreter(manifest.python),
-        *preflight.glibc(manifest.python),
-        *preflight.shared_files(site, facts.target.install.shared),
-        *preflight.application(site),
-    ]
-    if facts.target.managed:
-        found += programs.problems(facts.target)
-    problem.refuse(found, f"{site.root} cannot go back to {manifest.reference}", tell)
-
-
-def _run(facts: Facts, wishes: Wishes, lock: int, tell: steps.Listener) -> Outcome:
-    record = recording.begin(
-        facts.site,
-        command="rollback",
-        version=facts.version,
-        digest=facts.digest,
-        previous=facts.live,
-    )
-    seen = failure_report.Bundle(facts.target, record)
-    listener = steps.everybody(record.hear, seen.hear, tell)
-    with failure_report.mentioned(seen), recording.recorded(record, tell):
-        if not facts.record.good:
-            text = f"{facts.version} is {facts.record.state}, not good: {facts.record.reason}"
-            listener(steps.Warned(text.removesuffix(": ")))
-        _preflight(facts, listener)
-        if facts.live and facts.leaving is None:
-            listener(steps.Warned(f"{facts.live} is not whole: there is no way back to it"))
-        switch = _switch(facts, listener)
-        planned = tuple(_planned(facts, wishes, switch, listener, record, lock))
-        with recording.in_words(facts.live if facts.leaving else "", switch):
-            steps.run(planned, listener)
-    return Outcome(facts, planned)
-
-
-def _planned(
-    facts: Facts,
-    wishes: Wishes,
-    switch: Switch,
-    tell: steps.Listener,
-    record: Journal | None,
-    lock: int = -1,
-) -> Iterator[Step]:
-    site, version, manifest = facts.site, facts.version, facts.target.manifest
-
-    def try_it() -> str:
-        return judged(lambda: check.check(site, manifest, tell))
-
-    def judged(trial: Callable[[], str]) -> str:
+    def judged(run: SwitchingRun, trial: Callable[[], str]) -> str:
         try:
             return trial()
         except (Refused, ReleaseFailed) as error:
             # Else the next rollback would choose it again.
-            assert record is not None, "a plan for reading was run"
-            record.release(version, "failed", reason=error.message)
+            run.record.release(version, "failed", reason=error.message)
             raise
 
-    def watch() -> str:
-        return switch.watch(wishes.probation)
+    def try_it(run: SwitchingRun) -> str:
+        return judged(run, lambda: check.check(site, target.manifest, run.tell))
 
-    def finish() -> None:
-        assert record is not None, "a plan for reading was run"
-        record.rolled_back(version, digest=facts.digest, left=facts.live)
+    def go(run: SwitchingRun) -> str:
+        return judged(run, run.switch.go)
+
+    def back(run: SwitchingRun) -> None:
+        run.switch.back()
+
+    def watch(run: SwitchingRun) -> str:
+        return judged(run, lambda: run.switch.watch(options.probation))
+
+    def finish(run: SwitchingRun) -> None:
+        run.record.rolled_back(version, digest=planned.digest, left=live)
         # From here on it is done: recovery does the rest, and a fault is a warning.
         try:
             recover.point_before(site, version)
         except OSError as error:
-            tell(steps.Warned(f"{site.previous} does not point where it should: {error}"))
+            run.tell(Warned(f"{site.previous} does not point where it should: {error}"))
 
-    was = f" (was {facts.live})" if facts.live else ""
-    yield Step("check", f"try {manifest.reference} on a private socket", try_it)
-    run = newer.Run(record, lock) if record is not None else None
-    yield from newer.steps_of(facts.gap, site, version, wishes.migrations, tell, run)
-    yield Step(
-        "switch",
-        f"switch {site.current} back to {version}{was}",
-        lambda: judged(switch.go),
-        switch.back,
-    )
-    if facts.target.managed:
-        watched = f"watch {version} for {wishes.probation:g} s"
-        yield Step("confirm", watched, lambda: judged(watch))
-    left = f"mark {facts.live} as rolled back" if facts.live else f"call {version} good"
+    was = f" (was {live})" if live else ""
+    yield Step("check", f"try {target.reference} on a private socket", try_it)
+    yield from _about_databases(target, gap, options.migrations)
+    yield Step("switch", f"switch {site.current} back to {version}{was}", go, back)
+    if target.managed:
+        yield Step("confirm", f"watch {version} for {options.probation:g} s", watch)
+    left = f"mark {live} as rolled back" if live else f"call {version} good"
     yield Step("finish", left, finish, commits=True)
 
 
-def _switch(facts: Facts, tell: steps.Listener) -> Switch:
-    return Switch(facts.leaving, facts.target, tell)
+def _about_databases(
+    target: Target, gap: Gap, choice: newer.Choice
+) -> Iterator[Step[SwitchingRun]]:
+    """Plan what is done about the databases before the switch."""
+    if not (gap.names or gap.trouble or gap.pending):
+        return
+    site, version = target.site, target.version
+
+    def compare(run: SwitchingRun) -> str:
+        return newer.compare(gap, version, choice, run.tell)
+
+    def take_back(run: SwitchingRun) -> str:
+        with process.sharing(run.lock):
+            return newer.take_back(gap, site, run.tell, run.record)
+
+    def put_back(run: SwitchingRun) -> None:
+        newer.put_back(site, run.tell, run.record)
+
+    what = f": it does not know {', '.join(gap.names)}" if gap.names else ""
+    yield Step("compare-migrations", f"see that the databases suit {version}{what}", compare)
+    if choice == "take back" and gap.names:
+        names = ", ".join(one.name for one in gap.migrations)
+        summary = f"take back {names} with the code of {gap.by}"
+        yield Step("reverse-migrations", summary, take_back, put_back)

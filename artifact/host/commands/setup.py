@@ -28,7 +28,7 @@ from artifact.host.records.generated import marked
 from artifact.host.records.problem import Problem
 from artifact.manifest import Manifest
 from artifact.site import Site
-from artifact.steps import Step
+from artifact.steps import Run, Step
 
 __all__ = ["Outcome", "Wishes", "plan", "setup", "subject"]
 
@@ -63,7 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return tuple(one for one in self.found if isinstance(one, steps.Warned))
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Step[Run], ...]:
         """What is left to do; empty on a server that is prepared."""
         return tuple(line.step for line in self.lines if line.step is not None)
 
@@ -98,7 +98,7 @@ def subject(reference: str) -> tuple[Site, Manifest]:
     return site, releases.read(site, live).manifest
 
 
-def plan(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -> Outcome:
+def plan(site: Site, manifest: Manifest, wishes: Wishes) -> Outcome:
     """Look at the server and say what is left to do; changes nothing.
 
     Raises:
@@ -106,7 +106,7 @@ def plan(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -
         Refused: nginx or supervisor is not where it was said to be.
     """
     with _in_words():
-        return Outcome(site, manifest.name, tuple(_all(_aim(site, manifest, wishes), tell)))
+        return Outcome(site, manifest.name, tuple(_all(_aim(site, manifest, wishes))))
 
 
 def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -> Outcome:
@@ -117,15 +117,15 @@ def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) 
         Locked: another run is at work in the site.
     """
     refused = f"{site.root} cannot be set up"
-    problem.refuse(plan(site, manifest, wishes, tell).problems, refused, tell)
+    problem.refuse(plan(site, manifest, wishes).problems, refused, tell)
     with _in_words(), _alone(site, tell):
         # Again, for what was so before the lock may be no longer.
-        outcome = plan(site, manifest, wishes, tell)
+        outcome = plan(site, manifest, wishes)
         problem.refuse(outcome.problems, refused, tell)
         for line in outcome.lines:
             if line.step is None:
                 tell(steps.Said(f"already so: {line.summary}"))
-        steps.run(outcome.steps, tell)
+        steps.run(outcome.steps, Run(tell))
     for warning in outcome.warnings:
         tell(warning)
     return outcome
@@ -153,7 +153,7 @@ def _with_supervisor(settings: Settings) -> Settings:
     return structs.replace(settings, supervisor=SupervisorSection(url=addresses[0]))
 
 
-def _all(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
+def _all(aim: Aim) -> Iterator[Found]:
     site = aim.site
     yield from accounts.find(aim)
     yield from directories.find(aim)
@@ -163,8 +163,8 @@ def _all(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
     else:
         yield placing.write("env", site.variables, _ENV, 0o640, group=aim.user)
     yield from _shared_files(aim)
-    yield from programs.find(aim, tell)
-    yield from proxy.find(aim, tell)
+    yield from programs.find(aim)
+    yield from proxy.find(aim)
 
 
 def _settings(aim: Aim) -> Iterator[Found]:

@@ -18,18 +18,28 @@ from artifact.manifest import Manifest
 from artifact.site import Site
 
 
+class Live(msgspec.Struct, frozen=True):
+    """The release that `current` points at."""
+
+    version: str
+    """Empty where nothing is live; the rest is empty then."""
+    digest: str
+    sequence: int
+    """Its place among the versions of its name; 0 where it does not say."""
+    state: str
+    """What the journal says of it: "good" when its install ended well."""
+
+    def is_good(self, digest: str) -> bool:
+        """Tell whether it is this very artifact, and its install ended well."""
+        return self.digest == digest and self.state == "good"
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What was found."""
 
     artifact: Artifact
     target: Target
-    live: str
-    """The version `current` points at; empty on a first install."""
-    live_digest: str
-    live_sequence: int
-    """Its place among the versions of its name; 0 where it does not say."""
-    live_state: str
-    """What the journal says of it: "good" when its install ended well."""
+    live: Live
     environment: str | None
     """None: not here. "": here and the same. Else how it differs."""
     marked: bool
@@ -46,15 +56,6 @@ class Facts(msgspec.Struct, frozen=True):
     @property
     def manifest(self) -> Manifest:
         return self.artifact.manifest
-
-    @property
-    def already_live(self) -> bool:
-        """Tell whether there is nothing to do, provided that it is healthy."""
-        return (
-            self.live == self.manifest.version
-            and self.live_digest == self.artifact.digest
-            and self.live_state == "good"
-        )
 
 
 def site_of(artifact: Artifact, root: str) -> Site:
@@ -128,20 +129,32 @@ def check_same_version(artifact: Artifact, site: Site) -> None:
         )
 
 
-def check_sequence(facts: Facts) -> None:
-    """Refuse an artifact that is older than the live release.
+def check_sequence(target: Target, live: Live) -> None:
+    """Refuse a release that is older than the live one.
 
     Raises:
         Refused: its sequence is lower; where either has none, nobody can tell.
     """
-    own, live = facts.manifest.sequence, facts.live_sequence
-    if 0 < own < live:
+    own = target.manifest.sequence
+    if 0 < own < live.sequence:
         raise Refused(
-            f"{facts.manifest.reference} is older than the live {facts.live}: "
-            f"sequence {own} instead of {live}",
-            hint=f"`artifact rollback` goes back to what is in {facts.site.root}; "
+            f"{target.reference} is older than the live {live.version}: "
+            f"sequence {own} instead of {live.sequence}",
+            hint=f"`artifact rollback` goes back to what is in {target.site.root}; "
             "--allow-downgrade installs it all the same",
         )
+
+
+def observe_live(site: Site) -> Live:
+    """Look at the release that is live."""
+    version = releases.live_version(site)
+    states = journal.release_states(site.journal)
+    return Live(
+        version=version,
+        digest=releases.digest_of(site, version) if version else "",
+        sequence=_sequence(site, version),
+        state=states[version].state if version in states else "",
+    )
 
 
 def observe(artifact: Artifact, site: Site) -> Facts:
@@ -151,8 +164,6 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         ConfigurationError: the site's own settings are wrong.
     """
     target = targets.of_manifest(site, artifact.manifest)
-    live = releases.live_version(site)
-    states = journal.release_states(site.journal)
     incoming.recall(artifact, site)
     environment, marked = unpack.environment_there(artifact, site)
     release = unpack.release_fault(artifact, site, target.install.shared)
@@ -161,10 +172,7 @@ def observe(artifact: Artifact, site: Site) -> Facts:
     return Facts(
         artifact=artifact,
         target=target,
-        live=live,
-        live_digest=releases.digest_of(site, live) if live else "",
-        live_sequence=_sequence(site, live),
-        live_state=states[live].state if live in states else "",
+        live=observe_live(site),
         environment=environment,
         marked=marked,
         release=release,

@@ -12,6 +12,7 @@ from artifact import process
 from artifact.errors import ArtifactRejected, ConfigurationError
 from artifact.host.inspecting.observe import Facts
 from artifact.host.processes import launch, programs
+from artifact.host.processes.target import Target
 from artifact.host.records import settings
 from artifact.host.records.problem import Problem as Problem  # others know it by this name
 from artifact.host.trees import content, links, unpack
@@ -60,6 +61,18 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
         *shared_files(facts.site, facts.target.install.shared),
         *application(facts.site),
         *_supervisor(facts, artifact_command),
+    ]
+
+
+def problems_of_release(target: Target) -> list[Problem]:
+    """Return all reasons not to switch to a release that is in the site."""
+    return [
+        *rights(target.site),
+        *interpreter(target.manifest.python),
+        *glibc(target.manifest.python),
+        *shared_files(target.site, target.install.shared),
+        *application(target.site),
+        *(programs.problems(target) if target.managed else ()),
     ]
 
 
@@ -193,9 +206,9 @@ def _content(facts: Facts) -> Iterator[Problem]:
             f"the environment {path} is not the artifact's: {facts.environment}",
             "if no build is at work on it, somebody changed it: move it away, then repeat",
         )
-    if facts.release and facts.live == facts.manifest.version:
+    if facts.release and facts.live.version == facts.manifest.version:
         yield Problem(
-            f"the live release {facts.site.release(facts.live)} is not what was installed: "
+            f"the live release {facts.site.release(facts.live.version)} is not what was installed: "
             f"{facts.release}",
             content.ANEW,
         )

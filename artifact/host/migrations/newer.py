@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from artifact import process, steps
+from artifact import steps
 from artifact.errors import Refused
 from artifact.host.migrations import applying, survey
 from artifact.host.migrations.survey import Migration, Pending
@@ -16,19 +16,9 @@ from artifact.host.records import history, journal, releases
 from artifact.host.records.journal import Journal
 from artifact.host.records.releases import Release
 from artifact.site import Site
-from artifact.steps import Step
 
 Choice = Literal["judge", "take back", "ignore"]
 """What to do about them: go on where they only added, take them back first, or nothing."""
-
-
-class Run(msgspec.Struct, frozen=True):
-    """The rollback that is at work."""
-
-    record: Journal
-    lock: int
-    """Descriptor of the site's lock, which whoever migrates holds as well: the next run must not
-    begin while one that was killed still migrates."""
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -154,38 +144,22 @@ def check(gap: Gap, version: str, choice: Choice) -> None:
         )
 
 
-def steps_of(
-    gap: Gap,
-    site: Site,
-    version: str,
-    choice: Choice,
-    tell: steps.Listener,
-    run: Run | None,
-) -> Iterator[Step]:
-    """Plan what a rollback does about the databases before it switches.
+def compare(gap: Gap, version: str, choice: Choice, tell: steps.Listener) -> str:
+    """See that the databases suit a release, and warn of what is not certain; return a note.
 
-    Args:
-        run: None for a plan that is only read.
+    Raises:
+        Refused: as `check`.
     """
-    if not (gap.names or gap.trouble or gap.pending):
-        return
-
-    def compare() -> str:
-        check(gap, version, choice)
-        if gap.trouble:
-            tell(steps.Warned(f"nobody can tell whether the databases suit {version}"))
-            return "not known"
-        if gap.pending:
-            text = f"{version} goes live with {', '.join(gap.pending)} pending"
-            tell(steps.Warned(text, f"`artifact migrate --release {version}` runs what is safe"))
-        if gap.names and choice != "take back":
-            _warn(gap, version, tell)
-        return ", ".join(gap.names)
-
-    what = f": it does not know {', '.join(gap.names)}" if gap.names else ""
-    yield Step("compare-migrations", f"see that the databases suit {version}{what}", compare)
-    if choice == "take back" and gap.names:
-        yield _reversal(gap, site, tell, run)
+    check(gap, version, choice)
+    if gap.trouble:
+        tell(steps.Warned(f"nobody can tell whether the databases suit {version}"))
+        return "not known"
+    if gap.pending:
+        text = f"{version} goes live with {', '.join(gap.pending)} pending"
+        tell(steps.Warned(text, f"`artifact migrate --release {version}` runs what is safe"))
+    if gap.names and choice != "take back":
+        _warn(gap, version, tell)
+    return ", ".join(gap.names)
 
 
 def _warn(gap: Gap, version: str, tell: steps.Listener) -> None:
@@ -195,23 +169,15 @@ def _warn(gap: Gap, version: str, tell: steps.Listener) -> None:
     tell(steps.Warned(text, "" if gap.destructive else "they only added to it"))
 
 
-def _reversal(gap: Gap, site: Site, tell: steps.Listener, run: Run | None) -> Step:
-    def begun() -> Run:
-        assert run is not None, "a plan for reading was run"
-        return run
+def take_back(gap: Gap, site: Site, tell: steps.Listener, record: Journal) -> str:
+    """Take the migrations back with the code that knows them; return a note."""
+    by = releases.read(site, gap.by)
+    done = applying.reverse(site, by, gap.known, applying.Wishes(), tell, record)
+    return f"took back {', '.join(done.names)}"
 
-    def take_back() -> str:
-        newer = releases.read(site, gap.by)
-        with process.sharing(begun().lock):
-            done = applying.reverse(site, newer, gap.known, applying.Wishes(), tell, begun().record)
-        return f"took back {', '.join(done.names)}"
 
-    def put_back() -> None:
-        told = journal.last_run(site.journal)
-        assert told is not None, "the run that is taken back is not in the journal"
-        applying.restore(site, told.lines, tell, begun().record)
-
-    names = ", ".join(one.name for one in gap.migrations)
-    return Step(
-        "reverse-migrations", f"take back {names} with the code of {gap.by}", take_back, put_back
-    )
+def put_back(site: Site, tell: steps.Listener, record: Journal) -> None:
+    """Run again what `take_back` took back in this run."""
+    told = journal.last_run(site.journal)
+    assert told is not None, "the run that is taken back is not in the journal"
+    applying.restore(site, told.lines, tell, record)

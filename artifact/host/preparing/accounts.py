@@ -12,7 +12,7 @@ from artifact import process
 from artifact.errors import Refused
 from artifact.host.preparing.lines import Aim, Found, Line
 from artifact.host.records.problem import Problem
-from artifact.steps import Step
+from artifact.steps import Run, Step
 
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _SECONDS = 60.0
@@ -55,14 +55,14 @@ def _make(aim: Aim) -> Line:
         user,
     ]
 
-    def do() -> None:
+    def do(_run: Run) -> None:
         try:
             process.run(argv, timeout=_SECONDS)
         except process.ChildFailed as error:
             if not _exists(user):
                 raise Refused(f"the user cannot be made: {error}", output=error.tail) from error
 
-    def undo() -> None:
+    def undo(_run: Run) -> None:
         if _exists(user):
             process.run([process.in_sbin("userdel"), user], timeout=_SECONDS)
 

@@ -13,7 +13,7 @@ from artifact.manifest import Manifest
 from artifact.services.nginx import DIRECTORY as NGINX
 from artifact.services.nginx import Certificate
 from artifact.site import Site
-from artifact.steps import Step, Warned
+from artifact.steps import Run, Step, Warned
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class Line:
     """Stable, as that of a step."""
     summary: str
     """What will be done; or, without a step, what is so already."""
-    step: Step | None = None
+    step: Step[Run] | None = None
     path: str = ""
     """The file that is written, with its whole content."""
     content: str = field(default="", repr=False)

@@ -14,7 +14,7 @@ from artifact.host.preparing.lines import Line
 from artifact.host.records import generated
 from artifact.host.records.generated import Whose
 from artifact.host.records.problem import Problem
-from artifact.steps import Step
+from artifact.steps import Run, Step
 
 
 def whose(path: Path, content: str) -> Whose:
@@ -51,7 +51,7 @@ def write(name: str, path: Path, content: str, mode: int, *, group: str = "") ->
     if fault:
         return fault
 
-    def do() -> None:
+    def do(_run: Run) -> None:
         put(path, content, mode)
         if group and os.geteuid() == 0:
             os.chown(path, -1, pwd.getpwnam(group).pw_gid)
@@ -80,7 +80,7 @@ class _Restoring:
     def __init__(self, paths: tuple[Path, ...]) -> None:
         self._kept = [(path, _kept(path)) for path in paths]
 
-    def __call__(self) -> None:
+    def __call__(self, _run: Run) -> None:
         for path, kept in reversed(self._kept):
             if kept is None:
                 path.unlink(missing_ok=True)
@@ -117,14 +117,14 @@ def directory(path: Path, mode: int, *, owner: str = "") -> Line | Problem:
         return fault
     missing = [one for one in (path, *path.parents) if not one.exists()]
 
-    def do() -> None:
+    def do(_run: Run) -> None:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
         path.chmod(mode)  # whatever the umask is
         if owner and os.geteuid() == 0:
             account = pwd.getpwnam(owner)
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    def undo() -> None:
+    def undo(_run: Run) -> None:
         for one in missing:
             with contextlib.suppress(OSError):  # somebody has put something there meanwhile
                 one.rmdir()
@@ -146,7 +146,9 @@ def closed(path: Path, most: int, what: str) -> Line | Problem:
             f"sudo chmod {wanted:04o} {path}",
         )
     summary = f"close {path}: {wanted:04o} (was {found:04o})"
-    step = Step("mode", summary, lambda: path.chmod(wanted), lambda: path.chmod(found))
+    step: Step[Run] = Step(
+        "mode", summary, lambda _run: path.chmod(wanted), lambda _run: path.chmod(found)
+    )
     return Line("mode", summary, step)
 
 

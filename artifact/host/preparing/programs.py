@@ -19,7 +19,7 @@ from artifact.services import listening, supervisor_files
 from artifact.services.process_manager import ManagerUnreachable, ProcessManagerError, program_name
 from artifact.services.supervisor import Supervisor
 from artifact.services.supervisor_files import Layout
-from artifact.steps import Step, Warned
+from artifact.steps import Run, Step, Warned
 
 
 class _Facts(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class _Facts(msgspec.Struct, frozen=True):
     """Programs supervisor has; None where it does not answer."""
 
 
-def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
+def find(aim: Aim) -> Iterator[Found]:
     """Say whether supervisor has every process, and in which file they stand or would."""
     if not aim.target.managed:
         yield Line("supervisor", "no programs for supervisor: there is nothing it is to restart")
@@ -65,7 +65,7 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
     wanted = [name for name, program in _names_of(aim) if program not in elsewhere]
     if wanted:
         yield from _taken(aim, wanted, daemon)
-        yield _file(_facts(aim, url, path, wanted, known), tell)
+        yield _file(_facts(aim, url, path, wanted, known))
 
 
 def _taken(aim: Aim, names: list[str], daemon: int) -> Iterator[Problem]:
@@ -143,7 +143,7 @@ def _facts(
     return _Facts(url, path, content, placing.whose(path, content), programs, known)
 
 
-def _file(facts: _Facts, tell: steps.Listener) -> Line | Problem:
+def _file(facts: _Facts) -> Line | Problem:
     path, new = facts.path, sorted(facts.programs - (facts.known or frozenset()))
     if facts.whose == "edited":
         return Problem(
@@ -161,8 +161,8 @@ def _file(facts: _Facts, tell: steps.Listener) -> Line | Problem:
     # What was not known before is what is taken back.
     restore = placing.restoring(path)
 
-    def undo() -> None:
-        restore()
+    def undo(run: Run) -> None:
+        restore(run)
         if facts.known is None:
             return
         with contextlib.suppress(ManagerUnreachable):  # then it will read what is there
@@ -172,7 +172,7 @@ def _file(facts: _Facts, tell: steps.Listener) -> Line | Problem:
             with contextlib.suppress(ProcessManagerError):
                 Supervisor(facts.url).reread()
 
-    step = Step("supervisor", summary, lambda: _write(facts, new, tell), undo)
+    step: Step[Run] = Step("supervisor", summary, lambda run: _write(facts, new, run.tell), undo)
     return Line("supervisor", summary, step, str(path), facts.content)
 
 

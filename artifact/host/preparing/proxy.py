@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
-from artifact import files, steps
+from artifact import files
 from artifact.errors import ArtifactError
 from artifact.host.preparing import placing
 from artifact.host.preparing.lines import Aim, Found, Line
@@ -13,10 +13,10 @@ from artifact.host.records.generated import marked
 from artifact.host.records.problem import Problem
 from artifact.services import nginx
 from artifact.services.nginx import Certificate, Place
-from artifact.steps import Step, Warned
+from artifact.steps import Run, Step, Warned
 
 
-def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
+def find(aim: Aim) -> Iterator[Found]:
     """Say whether the server block is there and read."""
     if not aim.wishes.nginx:
         return
@@ -39,7 +39,7 @@ def find(aim: Aim, tell: steps.Listener) -> Iterator[Found]:
     if whose == "same" and _is_read(place):
         yield Line("nginx", f"{place.file} for {host}")
         return
-    yield _step(place, content, host, tell)
+    yield _step(place, content, host)
 
 
 def _missing(certificate: Certificate) -> Iterator[Problem]:
@@ -57,13 +57,13 @@ def _is_read(place: Place) -> bool:
     )
 
 
-def _step(place: Place, content: str, host: str, tell: steps.Listener) -> Line | Problem:
+def _step(place: Place, content: str, host: str) -> Line | Problem:
     fault = placing.unwritable(place.file.parent) or _broken(place) or _in_the_way(place)
     if fault:
         return fault
     restore = placing.restoring(place.file, *([place.link] if place.link else []))
 
-    def do() -> str:
+    def do(run: Run) -> str:
         place.file.parent.mkdir(exist_ok=True)
         placing.put(place.file, content)
         if place.link:
@@ -71,11 +71,11 @@ def _step(place: Place, content: str, host: str, tell: steps.Listener) -> Line |
         nginx.test(place.main)
         why = nginx.reload(place.main)
         if why:
-            tell(Warned(f"nginx was not reloaded: {why}", "start it: systemctl start nginx"))
+            run.tell(Warned(f"nginx was not reloaded: {why}", "start it: systemctl start nginx"))
         return "tested" if why else "tested and reloaded"
 
-    def undo() -> None:
-        restore()
+    def undo(run: Run) -> None:
+        restore(run)
         nginx.reload(place.main)
 
     linked = f" and enable it with {place.link}" if place.link else ""

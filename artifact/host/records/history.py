@@ -18,6 +18,11 @@ _PASSING = frozenset({"checked", "live"})
 """States on the way to a verdict; one that was good before stays so until there is another."""
 
 
+_BRINGING = frozenset({"install", "stage", "switch"})
+"""Commands that make a release the newest one."""
+_NO_LONGER_STAGED = frozenset({"live", "failed", "rolled-back", "removed"})
+
+
 class Record(msgspec.Struct, frozen=True):
     """One release as the journal tells it."""
 
@@ -85,6 +90,22 @@ def tell_of(lines: Iterable[Line]) -> dict[str, Record]:
     return records
 
 
+def staged(site: Site) -> list[str]:
+    """Return the releases that were staged and have not been switched to since, the newest last."""
+    staging: dict[str, str] = {}
+    waiting: dict[str, None] = {}
+    for line in journal.read(site.journal):
+        if line.event == "began" and line.command == "stage":
+            staging[line.run] = line.version
+        elif line.event == "over" and line.code == 0 and line.run in staging:
+            version = staging[line.run]
+            waiting.pop(version, None)
+            waiting[version] = None
+        elif line.event == "release" and line.state in _NO_LONGER_STAGED:
+            waiting.pop(line.version, None)
+    return list(waiting)
+
+
 def good_before(records: dict[str, Record], live: str) -> list[Record]:
     """Return the good releases that were installed before the live one, the newest first.
 
@@ -107,7 +128,7 @@ def _add(records: dict[str, Record], line: Line, began: Line) -> None:
     order, digest = line.sequence, line.digest
     if before is not None:
         digest = digest or before.digest
-        if began.command != "install" or (was_good and line.state != "good"):
+        if began.command not in _BRINGING or (was_good and line.state != "good"):
             order = before.order
     records[line.version] = Record(
         version=line.version,

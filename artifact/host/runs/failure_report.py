@@ -17,7 +17,6 @@ from artifact.errors import ArtifactError, Stopped
 from artifact.host.processes import health
 from artifact.host.processes.target import Target
 from artifact.host.records import journal, settings
-from artifact.host.records.journal import Journal
 from artifact.services.process_manager import SLOTS, ProcessManagerError
 from artifact.site import Site
 
@@ -26,17 +25,20 @@ _HEALTH_SECONDS = 1.0
 """Short: the old release waits to be brought back meanwhile."""
 
 
-class Bundle(msgspec.Struct):
+class FailureReport(msgspec.Struct):
     """Listens to a run and writes down how things stood when a step of it failed."""
 
     target: Target
     """The release that is to become live."""
-    record: Journal
+    run: str = ""
+    """Its number in the journal, when it has begun."""
     path: Path | None = None
     """Where it is, when something has failed."""
 
     def hear(self, event: steps.Event) -> None:
         """Collect at the moment of a failure, before anything is undone; a `steps.Listener`."""
+        if isinstance(event, steps.RunBegan):
+            self.run = event.run
         if not isinstance(event, steps.Failed) or isinstance(event.error, Stopped):
             return
         # What cannot be collected, on a full disk for instance, must not keep from going back.
@@ -45,27 +47,27 @@ class Bundle(msgspec.Struct):
 
 
 @contextmanager
-def mentioned(bundle: Bundle) -> Iterator[None]:
+def mentioned(report: FailureReport) -> Iterator[None]:
     """Name the bundle in the hint of an error that passes through."""
     try:
         yield
     except ArtifactError as error:
-        if bundle.path is not None:
+        if report.path is not None:
             error.hint = "; ".join(
-                part for part in (error.hint, f"how things stood is in {bundle.path}") if part
+                part for part in (error.hint, f"how things stood is in {report.path}") if part
             )
         raise
 
 
-def _write(bundle: Bundle, event: steps.Failed) -> Path:
-    path = bundle.target.site.failures / f"{bundle.record.run}.tgz"
+def _write(report: FailureReport, event: steps.Failed) -> Path:
+    path = report.target.site.failures / f"{report.run}.tgz"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     now = int(time.time())
     parts = []
-    for name, text in _contents(bundle, event):
+    for name, text in _contents(report, event):
         content = text.encode()
         parts += [
-            tar.header(tar.FILE, f"{bundle.record.run}/{name}", 0o600, len(content), now),
+            tar.header(tar.FILE, f"{report.run}/{name}", 0o600, len(content), now),
             content,
             bytes(tar.padding(len(content))),
         ]
@@ -73,21 +75,21 @@ def _write(bundle: Bundle, event: steps.Failed) -> Path:
     return path
 
 
-def _contents(bundle: Bundle, event: steps.Failed) -> Iterator[tuple[str, str]]:
-    environment = _variables(bundle.target.site)
+def _contents(report: FailureReport, event: steps.Failed) -> Iterator[tuple[str, str]]:
+    environment = _variables(report.target.site)
 
     def clean(text: str) -> str:
         return redaction.redact(text, environment)
 
     yield "error.txt", clean(_error(event))
-    yield "links.txt", _links(bundle.target.site)
-    yield "journal.jsonl", clean(_journal(bundle))
-    yield "state.json", _text(bundle.target.site.state)
-    for log in sorted(bundle.target.site.failures.glob(f"{bundle.target.manifest.version}-*.log")):
+    yield "links.txt", _links(report.target.site)
+    yield "journal.jsonl", clean(_journal(report))
+    yield "state.json", _text(report.target.site.state)
+    for log in sorted(report.target.site.failures.glob(f"{report.target.manifest.version}-*.log")):
         yield f"tried-{log.name}", clean(_last_lines(_text(log)))
-    if bundle.target.managed:
-        yield "health.txt", _health(bundle)
-        yield from ((name, clean(text)) for name, text in _of_supervisor(bundle))
+    if report.target.managed:
+        yield "health.txt", _health(report)
+        yield from ((name, clean(text)) for name, text in _of_supervisor(report))
 
 
 def _error(event: steps.Failed) -> str:
@@ -104,21 +106,21 @@ def _links(site: Site) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _journal(bundle: Bundle) -> str:
-    run = journal.last_run(bundle.target.site.journal)
+def _journal(report: FailureReport) -> str:
+    run = journal.last_run(report.target.site.journal)
     return "".join(msgspec.json.encode(line).decode() + "\n" for line in run.lines) if run else ""
 
 
-def _health(bundle: Bundle) -> str:
+def _health(report: FailureReport) -> str:
     lines = []
-    for name, process in bundle.target.manifest.processes.items():
+    for name, process in report.target.manifest.processes.items():
         if not process.listen:
             continue
         places: list[str | Path] = [health.connectable(process.listen)]
         places += [
             path
             for slot in range(SLOTS)
-            if (path := bundle.target.site.health_socket(name, slot)).exists()
+            if (path := report.target.site.health_socket(name, slot)).exists()
         ]
         for place in places:
             wish = health.health_of(process)
@@ -127,13 +129,13 @@ def _health(bundle: Bundle) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _of_supervisor(bundle: Bundle) -> Iterator[tuple[str, str]]:
+def _of_supervisor(report: FailureReport) -> Iterator[tuple[str, str]]:
     try:
-        members = bundle.target.manager.members()
+        members = report.target.manager.members()
     except ProcessManagerError as error:
         yield "supervisor.txt", f"{error}\n"
         return
-    target = bundle.target
+    target = report.target
     programs = {target.program(name) for name in target.processes}
     mine = [member for member in members if member.program in programs]
     states = [f"{one.name} {one.state} pid {one.pid} {one.trouble}".rstrip() for one in mine]

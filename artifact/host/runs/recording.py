@@ -1,37 +1,95 @@
-"""Write a run into the journal from its beginning to its end, however it ends."""
+"""Write a run into the journal from its beginning to its end, and tell all who listen to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from artifact import signals, steps
 from artifact.errors import (
     ArtifactError,
-    MigrationFailed,
     MigrationHalfDone,
     Refused,
-    ReleaseFailed,
     RollbackFailed,
     Stopped,
 )
-from artifact.host.processes.activate import Switch
 from artifact.host.records import journal
 from artifact.host.records.journal import Journal
-from artifact.services.process_manager import ProcessManagerError
+from artifact.host.runs.run import SiteRun
 from artifact.site import Site
 
 
-def begin(site: Site, *, command: str, version: str, digest: str, previous: str) -> Journal:
-    """Start a run; the caller holds the site's lock.
+@contextmanager
+def recorded(
+    site: Site,
+    lock: int,
+    listeners: Sequence[steps.Listener],
+    *,
+    command: str,
+    version: str = "",
+    digest: str = "",
+    previous: str = "",
+) -> Iterator[SiteRun]:
+    """Begin a run and write down how the block ends; a crash or a full disk leaves it open.
+
+    A run whose undoing failed stays open too: the next command tries again to go back.
+
+    Args:
+        lock: descriptor of the site's lock, which the caller holds.
+        listeners: who hears what happens, after the journal.
+        previous: the version that is live; empty when none is.
 
     Raises:
-        Refused: the journal cannot be written.
+        Refused: the journal or the disk failed before anything was tried.
     """
+    record = _begin(site, command=command, version=version, digest=digest, previous=previous)
+    began = time.monotonic()
+    told = steps.everybody(*listeners)
+
+    def over(code: int, text: str) -> None:
+        with suppress(OSError):
+            record.over(code, text)
+        tell_over(code, text)
+
+    def tell_over(code: int, text: str) -> None:
+        seconds = time.monotonic() - began
+        # It is over, whether anybody can be told or not.
+        with suppress(Exception):
+            told(steps.RunOver(record.run, command, code, text, seconds))
+
     try:
-        return journal.begin(
-            site.journal, command=command, version=version, digest=digest, previous=previous
+        told(steps.RunBegan(record.run, command, str(site.root), version, previous))
+        yield SiteRun(steps.everybody(record.hear, *listeners), record, lock)
+    except MigrationHalfDone as error:
+        _note(record, error)
+        over(error.code, error.message)  # no command can take that back
+        raise
+    except RollbackFailed as error:
+        _note(record, error)
+        tell_over(error.code, error.message)
+        raise
+    except ArtifactError as error:
+        over(error.code, error.message)
+        raise
+    except Stopped as stop:
+        with signals.ignored():
+            over(stop.code, f"stopped by {stop.name}")
+        raise
+    except OSError as error:
+        # What fails in steps is put into words there.
+        refused = Refused(
+            f"{error}; nothing live has changed", hint="repair that, then repeat this command"
         )
+        over(refused.code, refused.message)
+        raise refused from error
+    _end(record, told)
+    tell_over(0, "done")
+
+
+def _begin(site: Site, **facts: str) -> Journal:
+    try:
+        return journal.begin(site.journal, **facts)
     except OSError as error:
         raise Refused(
             f"the journal {site.journal} cannot be written: {error.strerror}",
@@ -39,39 +97,12 @@ def begin(site: Site, *, command: str, version: str, digest: str, previous: str)
         ) from error
 
 
-@contextmanager
-def recorded(record: Journal, tell: steps.Listener = steps.nobody) -> Iterator[None]:
-    """Write down how the block ended; a crash leaves the run open, and so does a full disk.
+def _note(record: Journal, error: ArtifactError) -> None:
+    with suppress(OSError):
+        record.hear(steps.Warned(error.message))
 
-    Nor is one over whose undoing failed: the next command tries again to go back.
 
-    Raises:
-        Refused: the journal or the disk failed before anything was tried.
-    """
-    try:
-        yield
-    except RollbackFailed as error:
-        with suppress(OSError):
-            record.hear(steps.Warned(error.message))
-            if isinstance(error, MigrationHalfDone):
-                record.over(error.code, error.message)  # no command can take that back
-        raise
-    except ArtifactError as error:
-        with suppress(OSError):
-            record.over(error.code, error.message)
-        raise
-    except Stopped as stop:
-        with signals.ignored(), suppress(OSError):
-            record.over(stop.code, f"stopped by {stop.name}")
-        raise
-    except OSError as error:
-        # What is done in steps puts its own into words.
-        refused = Refused(
-            f"{error}; nothing live has changed", hint="repair that, then repeat this command"
-        )
-        with suppress(OSError):
-            record.over(refused.code, refused.message)
-        raise refused from error
+def _end(record: Journal, tell: steps.Listener) -> None:
     try:
         record.over(0, "done")
     except OSError as error:
@@ -81,23 +112,3 @@ def recorded(record: Journal, tell: steps.Listener = steps.nobody) -> Iterator[N
                 "the next command, or `artifact recover`, finishes that",
             )
         )
-
-
-@contextmanager
-def in_words(live: str, switch: Switch) -> Iterator[None]:
-    """Say what a failure of the run means; the steps have been undone when it gets here.
-
-    Args:
-        live: the version that is live again; "" when none was.
-    """
-    try:
-        yield
-    except MigrationFailed:
-        raise  # a database has changed, though nothing that serves has
-    except (OSError, ProcessManagerError, ReleaseFailed) as error:
-        hint: str = getattr(error, "hint", "")
-        output: tuple[str, ...] = getattr(error, "output", ())
-        if not switch.begun:
-            raise Refused(f"{error}; nothing live has changed", hint=hint, output=output) from error
-        again = f"{live} is live again" if live else "nothing was live before"
-        raise ReleaseFailed(f"{error}; {again}", hint=hint, output=output) from error

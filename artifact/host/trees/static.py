@@ -15,13 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from artifact import files, steps
+from artifact import files
 from artifact.errors import Refused
 from artifact.host.records import history, releases
 from artifact.manifest import Manifest
 from artifact.services.nginx import HASHED
 from artifact.site import Site
-from artifact.steps import Step
 
 _HASHED = re.compile(HASHED)
 # Another file system; files that are not ours to link (fs.protected_hardlinks); too many links.
@@ -37,30 +36,6 @@ class Linked(msgspec.Struct, frozen=True):
     """How many had been there already."""
     taken: tuple[str, ...]
     """Names under which another release has other content; theirs stays."""
-
-
-def step(site: Site, manifest: Manifest, tell: steps.Listener) -> Step:
-    """Plan to link the static files of a release that will be in the site by then."""
-    done: list[Linked] = []
-
-    def do() -> str:
-        linked = link(site, manifest)
-        done.append(linked)
-        for path in linked.taken:
-            tell(
-                steps.Warned(
-                    f"{site.static / path} stays another release's, which has other content",
-                    "give it a name that is not like a hash's, or the hash of what it holds",
-                )
-            )
-        return f"{len(linked.added)} new, {linked.there} there already"
-
-    def undo() -> None:
-        for linked in done:
-            unlink(site, linked.added)
-
-    summary = f"link the hashed static files of {manifest.reference} into {site.static}"
-    return Step("static", summary, do, undo)
 
 
 def link(site: Site, manifest: Manifest) -> Linked:

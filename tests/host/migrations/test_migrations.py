@@ -17,7 +17,9 @@ from artifact import steps
 from artifact.errors import Refused
 from artifact.host.commands import migrate
 from artifact.host.migrations import applying, survey
+from artifact.host.migrations.applying import Wishes
 from artifact.host.records import journal, releases
+from artifact.host.runs.run import SiteRun
 from tests.host import interrupted
 from tests.host.machine import await_
 from tests.host.shop import INITIAL, Shop
@@ -373,36 +375,42 @@ def test_exactly_the_difference_is_taken_back_when_all_of_it_can_be(shop: Shop) 
 def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
     shop.release("1", FIRST)
     said: list[steps.Event] = []
-    listed = migrate.policy(shop.site, "1", "list", said.append)
-    assert listed == f"1 pending; `artifact migrate {shop.site.root}` runs what is safe"
-    assert any("pending, safe: shop.0001_initial" in str(event) for event in said)
-    with pytest.raises(Refused, match=r"shop\.0001_initial is pending"):
-        migrate.policy(shop.site, "1", "stop", steps.nobody)
     record = journal.begin(
         shop.site.journal, command="install", version="1", digest="", previous=""
     )
-    note = migrate.policy(shop.site, "1", "run", steps.nobody, record)
-    assert note == "ran shop.0001_initial"
-    assert migrate.policy(shop.site, "1", "stop", steps.nobody) == "nothing pending"
-    shop.release("2", THIRD)
-    with pytest.raises(Refused, match="0003_drop"):
-        migrate.policy(shop.site, "2", "run", steps.nobody, record)
-    wishes = applying.Wishes(only_safe=True)
-    note = migrate.policy(shop.site, "2", "run", steps.nobody, record, wishes)
-    assert note == "ran shop.0002_note"
-    said.clear()
-    assert migrate.policy(shop.site, "1", "stop", said.append) == "nothing pending"
-    assert "1 does not know shop.0002_note, which default has already" in str(said)
+    lock = os.open(shop.site.lock, os.O_RDWR | os.O_CREAT)
 
-    shop.site.variables.write_text(
-        'DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/where/db"}}\n'
-    )
-    said.clear()
-    assert migrate.policy(shop.site, "1", "list", said.append) == "not known"
-    assert "cannot be reached" in str(said)
-    for chosen in ("stop", "run"):
-        with pytest.raises(Refused, match="cannot be reached"):
-            migrate.policy(shop.site, "1", chosen, steps.nobody, record)
+    def follow(policy: str, version: str = "1", wishes: Wishes | None = None) -> str:
+        said.clear()
+        run = SiteRun(said.append, record, lock)
+        return migrate.follow_policy(shop.site, version, policy, wishes or Wishes(), run)
+
+    try:
+        listed = follow("list")
+        assert listed == f"1 pending; `artifact migrate {shop.site.root}` runs what is safe"
+        assert any("pending, safe: shop.0001_initial" in str(event) for event in said)
+        with pytest.raises(Refused, match=r"shop\.0001_initial is pending"):
+            follow("stop")
+        assert follow("run") == "ran shop.0001_initial"
+        assert follow("stop") == "nothing pending"
+        shop.release("2", THIRD)
+        with pytest.raises(Refused, match="0003_drop"):
+            follow("run", "2")
+        assert follow("run", "2", Wishes(only_safe=True)) == "ran shop.0002_note"
+        assert follow("stop") == "nothing pending"
+        assert "1 does not know shop.0002_note, which default has already" in str(said)
+
+        shop.site.variables.write_text(
+            'DATABASES={"default": '
+            '{"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/where/db"}}\n'
+        )
+        assert follow("list") == "not known"
+        assert "cannot be reached" in str(said)
+        for policy in ("stop", "run"):
+            with pytest.raises(Refused, match="cannot be reached"):
+                follow(policy)
+    finally:
+        os.close(lock)
 
 
 def test_databases_that_are_not_ours_are_left_alone(tmp_path: Path, django: Path) -> None:

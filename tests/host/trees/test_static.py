@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from artifact import manifest, steps
+from artifact import manifest
 from artifact.errors import ArtifactRejected
 from artifact.host.trees import static
 from artifact.site import Site
@@ -89,22 +89,17 @@ def test_what_two_releases_have_goes_with_the_last_of_them(site: Site) -> None:
 def test_taking_a_step_back_leaves_what_was_there_before(site: Site) -> None:
     static.link(site, release(site, "1", {BOTH: "logo"}))
     second = release(site, "2", {f"css/deep/{NEW}": "two", BOTH: "logo"})
-    planned = static.step(site, second, steps.nobody)
-    assert planned.do() == "1 new, 1 there already"
-    assert planned.undo is not None
-    planned.undo()
+    linked = static.link(site, second)
+    assert (len(linked.added), linked.there) == (1, 1)
+    static.unlink(site, linked.added)
     assert served(site) == {BOTH: "logo"}
     assert not (site.static / "css").exists()
 
 
 def test_a_name_with_another_content_is_not_replaced_and_said(site: Site) -> None:
     static.link(site, release(site, "1", {OLD: "one"}))
-    heard: list[steps.Event] = []
-    static.step(site, release(site, "2", {OLD: "two"}), heard.append).do()
+    assert static.link(site, release(site, "2", {OLD: "two"})).taken == (OLD,)
     assert served(site) == {OLD: "one"}
-    (warned,) = heard
-    assert isinstance(warned, steps.Warned)
-    assert str(site.static / OLD) in warned.text
 
 
 def test_files_of_a_copied_site_whose_links_were_cut_are_known_by_their_names(site: Site) -> None:

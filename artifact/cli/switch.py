@@ -1,0 +1,79 @@
+"""`artifact switch`: make the release live that `artifact install --stage` has prepared."""
+
+from __future__ import annotations
+
+import click
+
+from artifact import steps
+from artifact.cli import answers, options
+from artifact.cli.answers import Answer, Document, PlannedStep
+from artifact.cli.rollback import site_and_version
+from artifact.host.commands import switch
+from artifact.host.records.problem import Problem
+
+
+class Switch(Document, frozen=True, kw_only=True, tag="switch"):
+    """What a switch did, or would do."""
+
+    site: str
+    name: str
+    release: str
+    """The version."""
+    digest: str
+    previous: str
+    """The version that was live before; empty where none was."""
+    already_live: bool
+    steps: tuple[PlannedStep, ...]
+    problems: tuple[Problem, ...]
+    """Why the switch would be refused; found with `--plan` only."""
+
+
+@click.command()
+@click.argument("site_or_version", required=False, metavar="[SITE]")
+@click.argument("version", required=False)
+@options.wait
+@options.probation
+@click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
+@click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
+@options.allow_unsafe
+@options.plan
+@options.json
+@options.verbosity
+def command(
+    *,
+    site_or_version: str | None,
+    version: str | None,
+    wait: float,
+    probation: float,
+    allow_downgrade: bool,
+    migrate: bool,
+    allow_unsafe: tuple[str, ...],
+    plan: bool,
+    answer: Answer,
+    tell: steps.Listener,
+) -> None:
+    """Switch to the release that was staged last, or to VERSION.
+
+    `artifact install --stage` stages a release: it is here and checked, and nothing live has
+    changed. The switch checks it again, follows the policy on migrations, and goes back when the
+    release fails.
+
+    SITE is the site's name or path. Leave it out where the machine has only one.
+    """
+    site, wanted = site_and_version(site_or_version, version)
+    chosen = switch.SwitchOptions(
+        wait=wait,
+        probation=probation,
+        allow_downgrade=allow_downgrade,
+        migrate=migrate,
+        allow_unsafe=allow_unsafe,
+    )
+    planned = switch.plan(site, wanted, chosen) if plan else switch.switch(site, wanted, chosen, tell)
+    document = Switch(
+        **answers.described(planned), previous=planned.live, problems=planned.problems
+    )
+    answer(document, answers.summaries(planned) if plan else ())
+    if plan:
+        answers.refuse_plan("the switch", planned.problems, tell)
+    else:
+        tell(steps.Said(f"{planned.target.reference} is live in {site.root} ({planned.digest})"))

@@ -1,0 +1,26 @@
+"""What a run is that changes a site: what its steps are handed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from artifact import steps
+from artifact.host.processes.activate import Switch
+from artifact.host.records.journal import Journal
+
+
+class SiteRun(steps.Run):
+    """A run under the site's lock, in the site's journal."""
+
+    record: Journal
+    lock: int
+    """Descriptor of the site's lock. What runs migrations holds it as well: the next run must not
+    begin while a child of one that was killed still migrates."""
+
+
+class SwitchingRun(SiteRun):
+    """A run that makes another release live."""
+
+    switch: Switch
+    linked: tuple[str, ...] = msgspec.field(default=())
+    """What it has added below the site's `static/`."""
