@@ -6,17 +6,14 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from artifact import steps
 from artifact.cli import terminal
-from artifact.errors import ArtifactError, Refused, Stopped
-from artifact.host.records.problem import Problem
-from artifact.host.runs.switching import Plan
+from artifact.errors import ArtifactError, Stopped
 from artifact.redaction import redact
 
 
@@ -42,13 +39,6 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, tag_field="command"):
     """The exit code is 0."""
     error: Error | UnsetType = UNSET
     """Why it is not."""
-
-
-class PlannedStep(msgspec.Struct, frozen=True):
-    """A step of a plan."""
-
-    name: str
-    summary: str
 
 
 class Answer(msgspec.Struct):
@@ -88,45 +78,3 @@ def explain(error: BaseException) -> Error:
         return Error(error.code, "Stopped", f"stopped by {error.name}", "")
     message = redact(f"{type(error).__name__}: {error}")
     return Error(1, "Bug", message, "please report it with the traceback on stderr")
-
-
-def planned(plan: Iterable[steps.Step[Any]]) -> tuple[PlannedStep, ...]:
-    """Return the steps of a plan as documents have them."""
-    return tuple(PlannedStep(step.name, step.summary) for step in plan)
-
-
-def summaries(plan: Plan) -> list[str]:
-    """Return the lines of a plan for people."""
-    return [step.summary for step in plan.steps]
-
-
-def described(plan: Plan) -> dict[str, Any]:
-    """Return what every plan that makes a release live says of itself in a document."""
-    return {
-        "site": str(plan.target.site.root),
-        "name": plan.target.manifest.name,
-        "release": plan.target.version,
-        "digest": plan.digest,
-        "already_live": not plan.steps,
-        "steps": planned(plan.steps),
-    }
-
-
-def refuse_plan(what: str, problems: Sequence[Problem], tell: steps.Listener) -> None:
-    """Refuse a plan that could not be run; does nothing where no problem was found.
-
-    Args:
-        what: "the install".
-
-    Raises:
-        Refused: there are problems, and each was told.
-    """
-    if not problems:
-        return
-    for problem in problems:
-        tell(steps.Warned(problem.text, problem.hint))
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    raise Refused(
-        f"{what} would be refused: {problems[0].text}{more}",
-        hint="each warning above says what to do",
-    )

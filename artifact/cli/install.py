@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from artifact import steps, variables
-from artifact.cli import answers, options
-from artifact.cli.answers import Answer, Document, PlannedStep
+from artifact.cli import options, plans
+from artifact.cli.answers import Answer, Document
+from artifact.cli.plans import PlannedStep
 from artifact.host.commands import install
 from artifact.host.commands.install import InstallPlan
 from artifact.host.records import settings
@@ -93,8 +94,8 @@ def command(
     if plan:
         planned = install.plan(source, chosen)
         nothing = f"nothing to do: {planned.target.reference} is already live"
-        answer(_document(planned, stage=stage), answers.summaries(planned) or [nothing])
-        answers.refuse_plan("the install", planned.problems, tell)
+        answer(_document(planned, stage=stage), plans.summaries(planned) or [nothing])
+        plans.refuse_plan("the install", planned.problems, tell)
         return
     done = install.install(source, chosen, tell)
     answer(_document(done, stage=stage))
@@ -106,7 +107,7 @@ def command(
 
 def _document(planned: InstallPlan, *, stage: bool) -> Installation:
     return Installation(
-        **answers.described(planned),
+        **plans.described(planned),
         previous=planned.live,
         fetch=planned.fetch,
         staged=stage,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from artifact import steps
-from artifact.cli import answers, options
-from artifact.cli.answers import Answer, Document, PlannedStep
+from artifact.cli import options, plans
+from artifact.cli.answers import Answer, Document
+from artifact.cli.plans import PlannedStep
 from artifact.errors import UsageError
 from artifact.host.commands import rollback
 from artifact.host.commands.rollback import RollbackPlan
@@ -81,7 +82,7 @@ def command(
         migrations="take back" if with_migrations else "ignore" if ignore_migrations else "judge",
     )
     planned = rollback.plan(site, chosen) if plan else rollback.rollback(site, chosen, tell)
-    answer(_document(planned), (answers.summaries(planned) or ["nothing to do"]) if plan else ())
+    answer(_document(planned), (plans.summaries(planned) or ["nothing to do"]) if plan else ())
     if not plan:
         said = "is live again in" if planned.steps else "is already live in"
         tell(steps.Said(f"{planned.target.reference} {said} {site.root} ({planned.digest})"))
@@ -107,7 +108,7 @@ def site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
 
 def _document(planned: RollbackPlan) -> Rollback:
     return Rollback(
-        **answers.described(planned),
+        **plans.described(planned),
         left=planned.live,
         unknown_migrations=planned.gap.names,
     )

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from artifact import steps
-from artifact.cli import answers, options
+from artifact.cli import options, plans
 from artifact.cli.answers import Answer, Document
 from artifact.cli.install import own_path
 from artifact.errors import UsageError
@@ -114,7 +114,7 @@ def command(
         answer(_document(outcome), _lines(outcome))
         for warning in outcome.warnings:
             tell(warning)
-        answers.refuse_plan("the setup", outcome.problems, tell)
+        plans.refuse_plan("the setup", outcome.problems, tell)
         return
     outcome = setup.setup(site, manifest, wishes, tell)
     answer(_document(outcome))

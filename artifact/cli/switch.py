@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from artifact import steps
-from artifact.cli import answers, options
-from artifact.cli.answers import Answer, Document, PlannedStep
+from artifact.cli import options, plans
+from artifact.cli.answers import Answer, Document
+from artifact.cli.plans import PlannedStep
 from artifact.cli.rollback import site_and_version
 from artifact.host.commands import switch
 from artifact.host.records.problem import Problem
@@ -68,12 +69,12 @@ def command(
         migrate=migrate,
         allow_unsafe=allow_unsafe,
     )
-    planned = switch.plan(site, wanted, chosen) if plan else switch.switch(site, wanted, chosen, tell)
-    document = Switch(
-        **answers.described(planned), previous=planned.live, problems=planned.problems
+    planned = (
+        switch.plan(site, wanted, chosen) if plan else switch.switch(site, wanted, chosen, tell)
     )
-    answer(document, answers.summaries(planned) if plan else ())
+    document = Switch(**plans.described(planned), previous=planned.live, problems=planned.problems)
+    answer(document, plans.summaries(planned) if plan else ())
     if plan:
-        answers.refuse_plan("the switch", planned.problems, tell)
+        plans.refuse_plan("the switch", planned.problems, tell)
     else:
         tell(steps.Said(f"{planned.target.reference} is live in {site.root} ({planned.digest})"))
