@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from artifact import files
+from surroundings import wheels as wheelmaker
 from tests.integration import projects
 from tests.integration.projects import Checkout
 
@@ -83,9 +84,9 @@ def check_out(accounting: Built, tmp_path: Path) -> Callable[[str], Checkout]:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of wheels, to install without an index: ledgerlib 1.0 and 1.1, otherlib 1.0."""
     directory = tmp_path_factory.mktemp("wheels")
-    projects.wheel(directory, "ledgerlib", "1.0")
-    projects.wheel(directory, "ledgerlib", "1.1")
-    projects.wheel(directory, "otherlib", "1.0")
+    wheelmaker.write(directory, "ledgerlib", "1.0")
+    wheelmaker.write(directory, "ledgerlib", "1.1")
+    wheelmaker.write(directory, "otherlib", "1.0")
     return directory
 
 

@@ -19,7 +19,8 @@ from benchmarks import measuring, peers
 from benchmarks.measuring import BenchFailed
 from benchmarks.projects import Project
 from benchmarks.workshop import Workshop, remove
-from demonstration import place
+from surroundings import supervisord
+from surroundings.waiting import NotReady, free_port
 
 _ANSWER_SECONDS = 30.0
 _DATABASE = "db.sqlite3"
@@ -54,7 +55,7 @@ def served(shop: Workshop, project: Project) -> Iterator[Served]:
     Raises:
         BenchFailed: a step did not work.
     """
-    port = place.free_port(0)
+    port = free_port()
     root = shop.path("serve", project.name, "site")
     remove(root)
     artifact = _build(shop, project, root, port)
@@ -107,8 +108,8 @@ def _supervised(
         raise BenchFailed(f"the artifact of ({project.name}) has no process to serve it")
     directory = shop.path("serve", project.name, "supervisor", "x").parent
     try:
-        running = place.start_supervisord(place.Place(directory), "\n".join(programs))
-    except place.Wrong as error:
+        running = supervisord.start(directory, "\n".join(programs))
+    except NotReady as error:
         raise BenchFailed(str(error)) from error
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,7 @@ def _supervised(
         _make_database(shop, project, manifest, site)
         yield shop.variables(shop.path("cache", "none"))
     finally:
-        place.stop_supervisord(running)
+        supervisord.stop(running)
 
 
 def _make_database(shop: Workshop, project: Project, manifest: Manifest, site: Site) -> None:

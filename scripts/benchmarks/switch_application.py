@@ -64,24 +64,13 @@ async def asgi(scope, receive, send):
 
 # It keeps connections to the servers open, as nginx does by itself from 1.29.7 on.
 NGINX = """\
-daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-events {{ worker_connections 1024; }}
-http {{
     access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     upstream site {{ server 127.0.0.1:{site} fail_timeout=0; keepalive 16; }}
     upstream plain {{ server 127.0.0.1:{plain} fail_timeout=0; keepalive 16; }}
     server {{ listen 127.0.0.1:{proxy}; location / {{ proxy_pass http://site; }} }}
     server {{ listen 127.0.0.1:{plain_proxy}; location / {{ proxy_pass http://plain; }} }}
-}}
 """
 
 # As docs/operations.md says it.

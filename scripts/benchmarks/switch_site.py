@@ -22,7 +22,7 @@ from artifact.host.records import releases, state
 from artifact.manifest import Health
 from artifact.services.supervisor import Supervisor
 from artifact.site import Site
-from benchmarks import measuring, projects
+from benchmarks import measuring
 from benchmarks.measuring import BenchFailed
 from benchmarks.switch_application import (
     APPLICATION,
@@ -32,7 +32,8 @@ from benchmarks.switch_application import (
     REQUIREMENTS,
 )
 from benchmarks.workshop import Workshop, remove
-from demonstration import place
+from surroundings import nginx, repository, supervisord
+from surroundings.waiting import NotReady, free_port
 
 NAME = "pages"
 _START_SECONDS = 30.0
@@ -183,7 +184,13 @@ class Host:
 
     def restart_plainly(self) -> Command:
         """Do what everybody does."""
-        words = [str(place.BIN / "supervisorctl"), "-s", self.url, "restart", "plain"]
+        words = [
+            str(Path(sys.executable).with_name("supervisorctl")),
+            "-s",
+            self.url,
+            "restart",
+            "plain",
+        ]
         began = time.monotonic()
         done = subprocess.run(words, capture_output=True, text=True, timeout=120)
         return Command(began, time.monotonic(), done.returncode, done.stdout)
@@ -205,15 +212,12 @@ class Host:
 
 def versions() -> list[str]:
     """Return the servers with their versions."""
-    nginx = subprocess.run(
-        [process.in_sbin("nginx"), "-v"], capture_output=True, text=True, check=True
-    )
     wanted = REQUIREMENTS.replace("==", " ").split("\n")
     haproxy = subprocess.run(
         [process.in_sbin("haproxy"), "-v"], capture_output=True, text=True, check=True
     )
     ours = f"supervisor {version('supervisor')}"
-    proxies = nginx.stderr.strip().rpartition(" ")[2], f"HAProxy {haproxy.stdout.split()[2]}"
+    proxies = nginx.version(), f"HAProxy {haproxy.stdout.split()[2]}"
     return [*filter(None, wanted), ours, *proxies]
 
 
@@ -226,7 +230,7 @@ def opened(shop: Workshop, name: str) -> Iterator[Host]:
     """
     ports: set[int] = set()
     while len(ports) < 6:
-        ports.add(place.free_port(0))
+        ports.add(free_port())
     port, proxy, plain, plain_proxy, haproxy, plain_haproxy = ports
     root = shop.path("switch", name, "site")
     remove(root, shop.path("switch", name, "dist"))
@@ -245,13 +249,13 @@ def opened(shop: Workshop, name: str) -> Iterator[Host]:
     )
     directory = shop.path("switch", name, "supervisor", "x").parent
     try:
-        running = place.start_supervisord(place.Place(directory), _programs(host, directory))
-    except place.Wrong as error:
+        running = supervisord.start(directory, _programs(host, directory))
+    except NotReady as error:
         raise BenchFailed(str(error)) from error
     try:
         yield replace(host, url=running.url)
     finally:
-        place.stop_supervisord(running)
+        supervisord.stop(running)
 
 
 def _checkout(shop: Workshop, directory: Path) -> Path:
@@ -263,7 +267,7 @@ def _checkout(shop: Workshop, directory: Path) -> Path:
     (directory / "requirements.in").write_text(REQUIREMENTS, encoding="utf-8")
     env = shop.variables(shop.path("cache", "switch"))
     measuring.run([shop.artifact, "lock"], cwd=directory, env=env)
-    projects.commit_all(directory)
+    repository.create(directory)
     return directory
 
 
@@ -278,10 +282,9 @@ def _programs(host: Host, directory: Path) -> str:
     addresses = {"site": host.port, "proxy": host.proxy}
     addresses |= {"plain": host.plain, "plain_proxy": host.plain_proxy}
     addresses |= {"haproxy": host.haproxy, "plain_haproxy": host.plain_haproxy}
-    configuration, haproxy = directory / "nginx.conf", directory / "haproxy.cfg"
-    configuration.write_text(NGINX.format(directory=directory, **addresses), encoding="utf-8")
+    haproxy = directory / "haproxy.cfg"
+    main = nginx.configure(directory / "nginx", NGINX.format(**addresses))
     haproxy.write_text(HAPROXY.format(**addresses), encoding="utf-8")
-    nginx = process.in_sbin("nginx")
     plain = host.server.plain.format(port=host.plain)
     return f"""{program}
 [program:plain]
@@ -292,7 +295,7 @@ autostart = false
 redirect_stderr = true
 
 [program:nginx]
-command = {nginx} -p {directory} -e {directory}/nginx.log -c {configuration}
+command = {" ".join(nginx.command(main))}
 redirect_stderr = true
 
 [program:haproxy]

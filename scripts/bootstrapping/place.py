@@ -5,10 +5,11 @@
     DIRECTORY/bin/artifact            follows current: what supervisor and people call
 
 Nothing but the standard library, in words that any Python 3 can read, for it has to say which one
-it needs.
+it needs: newer words of types stand in quotes.
 """
 
 import argparse
+import collections.abc
 import compileall
 import contextlib
 import fcntl
@@ -47,13 +48,13 @@ main()
 class Refused(Exception):
     """Nothing was changed; the message and the hint say why."""
 
-    def __init__(self, message, hint, code=5):
+    def __init__(self, message: str, hint: str, code: int = 5) -> None:
         super().__init__(message)
         self.hint = hint
         self.code = code
 
 
-def main():
+def main() -> None:
     """Put the tool in place, or hand over to it."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if sys.argv[1:2] == ["bootstrap"]:
@@ -74,7 +75,7 @@ def main():
     os.execv(command, [command, *sys.argv[1:]])
 
 
-def parse(arguments):
+def parse(arguments: "list[str]") -> argparse.Namespace:
     """Read the command line of `bootstrap`."""
     parser = argparse.ArgumentParser(
         prog=f"{ARCHIVE.name} bootstrap",
@@ -90,7 +91,7 @@ def parse(arguments):
     return options
 
 
-def put(directory, link):
+def put(directory: pathlib.Path, link: "pathlib.Path | None") -> None:
     """Unpack this version beside the others, try it, and switch to it."""
     command = directory / "bin" / "artifact"
     if link is not None and (link.exists() or link.is_symlink()) and not is_link(link, command):
@@ -117,7 +118,7 @@ def put(directory, link):
         sweep(directory, used)
 
 
-def back(directory):
+def back(directory: pathlib.Path) -> None:
     """Switch to the version before; once more switches forth again."""
     if not directory.is_dir():
         raise Refused(f"there is no {directory}", f"{ARCHIVE.name} bootstrap puts the tool there")
@@ -134,7 +135,7 @@ def back(directory):
         print(f"{name(before)} is in {directory} (was {name(now)})")
 
 
-def unpack(directory, *, lasting):
+def unpack(directory: pathlib.Path, *, lasting: bool) -> pathlib.Path:
     """Return this version's environment, made if need be; it appears whole or not at all."""
     with zipfile.ZipFile(str(ARCHIVE)) as archive:
         about = json.loads(archive.read("about.json").decode())
@@ -157,7 +158,7 @@ def unpack(directory, *, lasting):
     return final
 
 
-def suits(about):
+def suits(about: "dict[str, str]") -> None:
     """Refuse an interpreter that the packed modules were not compiled for."""
     abi = sysconfig.get_config_var("SOABI")
     if abi != about["abi"]:
@@ -169,7 +170,9 @@ def suits(about):
         )
 
 
-def fill(fresh, final, archive, *, lasting):
+def fill(
+    fresh: pathlib.Path, final: pathlib.Path, archive: zipfile.ZipFile, *, lasting: bool
+) -> None:
     """Make an environment that will be at `final`."""
     import venv
 
@@ -200,7 +203,7 @@ def fill(fresh, final, archive, *, lasting):
         )
 
 
-def try_it(version):
+def try_it(version: pathlib.Path) -> None:
     """Refuse a version that does not run."""
     argv = [str(version / "bin" / "artifact"), "--version"]
     try:
@@ -214,7 +217,7 @@ def try_it(version):
         raise Refused(f"{version.name} does not run here: {said}", "the one before stays", code=4)
 
 
-def runs(version):
+def runs(version: pathlib.Path) -> bool:
     """Tell whether a version that is there runs."""
     try:
         try_it(version)
@@ -223,7 +226,7 @@ def runs(version):
     return True
 
 
-def sweep(directory, used):
+def sweep(directory: pathlib.Path, used: "set[pathlib.Path]") -> None:
     """Delete what killed runs left and all but the newest versions, except those that run."""
     versions = directory / "versions"
     for left in versions.glob(".new-*"):
@@ -234,7 +237,7 @@ def sweep(directory, used):
             shutil.rmtree(str(old), ignore_errors=True)
 
 
-def nobody_uses(version):
+def nobody_uses(version: pathlib.Path) -> bool:
     """Tell whether no process holds the version's lease."""
     try:
         with (version / "lease").open() as lease:
@@ -247,7 +250,7 @@ def nobody_uses(version):
 
 
 @contextlib.contextmanager
-def locked(directory):
+def locked(directory: pathlib.Path) -> "collections.abc.Iterator[None]":
     """Let one run at a time change a directory; the kernel drops the lock if we die."""
     (directory / "versions").mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("w") as lock:
@@ -255,7 +258,7 @@ def locked(directory):
         yield
 
 
-def point(link, target):
+def point(link: pathlib.Path, target: str) -> None:
     """Make `link` a link to `target` in one step."""
     fresh = link.with_name(f".{link.name}.new")
     if fresh.is_symlink():
@@ -264,17 +267,17 @@ def point(link, target):
     fresh.replace(link)
 
 
-def target_of(link):
+def target_of(link: pathlib.Path) -> str:
     """Return what a link points at, nothing where there is none."""
     return os.readlink(str(link)) if link.is_symlink() else ""
 
 
-def is_link(link, command):
+def is_link(link: pathlib.Path, command: pathlib.Path) -> bool:
     """Tell whether a link is the one that we make."""
     return target_of(link) == str(command)
 
 
-def name(target):
+def name(target: str) -> str:
     """Return the version that `versions/0.1.0-3f2a…` is."""
     return target.rpartition("/")[2]
 

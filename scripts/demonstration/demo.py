@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import subprocess
@@ -20,15 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import place as places
-import stopping
-from place import BIN, Place, Supervisord, Wrong
-from stopping import Stopped
-
 from artifact.archive import opening
 from artifact.host.processes import servers
 from artifact.services.supervisor import Supervisor
 from artifact.site import Site
+from demonstration import place as places
+from demonstration import stopping
+from demonstration.place import BIN, Place, Wrong
+from demonstration.stopping import Stopped
+from surroundings import repository, supervisord
+from surroundings.supervisord import Supervisord
 
 PROJECT = Path(__file__).resolve().parents[2] / "tests" / "projects" / "accounting"
 LOAD = Path(__file__).with_name("load.py")
@@ -57,13 +57,12 @@ class Demo:
         self.phases += 1
         print(f"\n{paint(f'{self.phases}. {title}', _STRONG)}", flush=True)
 
-    def run(self, command: str, *, shown: bool = True) -> str:
+    def run(self, command: str) -> str:
         """Run a shell command in the demo's directory; what it says goes to the terminal.
 
         Returns its stdout, without the last newline.
         """
-        if shown:
-            print(paint(f"   $ {command}", _FAINT), flush=True)
+        print(paint(f"   $ {command}", _FAINT), flush=True)
         child = None
         try:
             with stopping.later():
@@ -104,18 +103,7 @@ def check_out(demo: Demo) -> None:
     """Copy the sample project and make it a git repository of its own."""
     ignored = shutil.ignore_patterns("__pycache__", ".venv", "db.sqlite3", "staticfiles", "*.mo")
     shutil.copytree(PROJECT, demo.place.checkout, ignore=ignored)
-    demo.run("git init --quiet --initial-branch main checkout", shown=False)
-    commit(demo, "The application as it is")
-
-
-def commit(demo: Demo, message: str) -> None:
-    """Commit everything, whoever runs the demo and however their git is configured."""
-    settings = "-c user.name=Demo -c user.email=demo@example.com -c commit.gpgsign=false"
-    settings += " -c core.hooksPath=/dev/null"
-    demo.run("git -C checkout add --all", shown=False)
-    demo.run(
-        f"git -C checkout {settings} commit --quiet --message {shlex.quote(message)}", shown=False
-    )
+    repository.create(demo.place.checkout)
 
 
 def change(demo: Demo) -> None:
@@ -125,7 +113,7 @@ def change(demo: Demo) -> None:
     if BLUE not in text:
         raise Wrong(f"{STYLE} has no {BLUE!r} to change")
     style.write_text(text.replace(BLUE, PURPLE))
-    commit(demo, "Purple")
+    repository.commit(demo.place.checkout, "Purple")
     say("the accent colour: blue → purple")
 
 
@@ -286,7 +274,7 @@ def stop_kept(found: Place) -> None:
     if running is None:
         print("no demo is running")
     else:
-        places.stop_supervisord(running[0])
+        supervisord.stop(running[0])
         print(f"stopped what served at {running[1]}")
     places.clean(found)
 
@@ -308,7 +296,7 @@ def run(found: Place, *, keep: bool) -> None:
         if not leave:
             with stopping.never():
                 if demo.supervisord is not None:
-                    places.stop_supervisord(demo.supervisord)
+                    supervisord.stop(demo.supervisord)
                 places.clean(found)
 
 

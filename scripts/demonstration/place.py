@@ -7,21 +7,19 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from surroundings import supervisord
+from surroundings.supervisord import Supervisord
+from surroundings.waiting import NotReady
+
 BIN = Path(sys.executable).parent
-START_SECONDS = 10.0
 STOP_SECONDS = 60.0
-POLL_SECONDS = 0.05
 
 
 class Wrong(Exception):
@@ -50,10 +48,6 @@ class Place:
     @property
     def logs(self) -> Path:
         return self.directory / "logs"
-
-    @property
-    def supervisor_configuration(self) -> Path:
-        return self.directory / "supervisord.conf"
 
     @property
     def kept(self) -> Path:
@@ -97,7 +91,6 @@ def clean(found: Place) -> None:
                 remove(path)
         # A link into the releases, not an environment.
         (found.site / "virtualenv" / "default").unlink(missing_ok=True)
-    found.supervisor_configuration.unlink(missing_ok=True)
     found.kept.unlink(missing_ok=True)
 
 
@@ -123,80 +116,17 @@ def free_port(preferred: int = 8000) -> int:
     raise Wrong("there is no free port on 127.0.0.1")
 
 
-@dataclass(frozen=True, slots=True)
-class Supervisord:
-    """A private supervisord; `pid` is the leader of its own session, so ^C does not reach it."""
-
-    pid: int
-    url: str
-
-
 def start_supervisord(found: Place, programs: str) -> Supervisord:
-    """Start supervisord with these programs and wait until it answers.
+    """Start the demo's supervisord with these programs.
 
     Raises:
-        Wrong: it does not; its log is shown.
+        Wrong: it does not start.
     """
     found.logs.mkdir(parents=True, exist_ok=True)
-    # Not in the demo's directory: the path of a unix socket is limited to 107 bytes.
-    address = Path(tempfile.mkdtemp(prefix="artifact-demo-")) / "supervisor.sock"
-    found.supervisor_configuration.write_text(_configuration(found.logs, address) + programs)
-    with (found.logs / "supervisord.out").open("wb") as output:
-        child = subprocess.Popen(
-            [BIN / "supervisord", "-c", found.supervisor_configuration],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=found.directory,
-            start_new_session=True,
-        )
-    running = Supervisord(child.pid, f"unix://{address}")
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not address.exists():
-            if child.poll() is not None or time.monotonic() > deadline:
-                said = (found.logs / "supervisord.out").read_text().strip()
-                raise Wrong(f"supervisord does not start:\n{said}")
-            time.sleep(POLL_SECONDS)
-    except BaseException:
-        stop_supervisord(running)
-        raise
-    return running
-
-
-def _configuration(logs: Path, address: Path) -> str:
-    return f"""\
-[supervisord]
-nodaemon = true
-logfile = {logs / "supervisord.log"}
-pidfile = {logs / "supervisord.pid"}
-childlogdir = {logs}
-
-[unix_http_server]
-file = {address}
-chmod = 0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-
-[supervisorctl]
-serverurl = unix://{address}
-
-"""
-
-
-def stop_supervisord(running: Supervisord) -> None:
-    """Stop it and all it runs, let requests finish, and remove its socket's directory."""
-    deadline = time.monotonic() + STOP_SECONDS
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(running.pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(running.pid, os.WNOHANG)
-            os.kill(running.pid, 0)
-            time.sleep(POLL_SECONDS)
-        os.killpg(running.pid, signal.SIGKILL)
-    shutil.rmtree(Path(running.url.removeprefix("unix://")).parent, ignore_errors=True)
+        return supervisord.start(found.logs, programs)
+    except NotReady as error:
+        raise Wrong(str(error)) from error
 
 
 def keep(found: Place, running: Supervisord, url: str) -> None:
@@ -209,9 +139,8 @@ def kept(found: Place) -> tuple[Supervisord, str] | None:
     try:
         row = json.loads(found.kept.read_bytes())
         running = Supervisord(int(row["pid"]), str(row["supervisor"]))
-        command = Path(f"/proc/{running.pid}/cmdline").read_bytes()
+        works_in = Path(f"/proc/{running.pid}/cwd").readlink()
     except (OSError, ValueError, KeyError):
         return None
     # The machine may have been restarted, and the pid be somebody else's by now.
-    mine = str(found.supervisor_configuration).encode() in command
-    return (running, str(row["url"])) if mine else None
+    return (running, str(row["url"])) if works_in == found.logs.resolve() else None

@@ -1,6 +1,6 @@
 """Compile the environment of a `Bench` in a process that a test can kill, or confine.
 
-Usage: python -m tests.build.build_in_child BASE
+Usage: PYTHONPATH=scripts python -m tests.building.build_in_child BASE
 """
 
 from __future__ import annotations

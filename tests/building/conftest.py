@@ -19,7 +19,7 @@ from artifact.building.locking import helper, indexes, lock, tools
 from artifact.building.locking.lock import Lock
 from artifact.building.places import Places
 from artifact.configuration.artifact_toml import RequirementsSection
-from tests.building.distributions import Index
+from surroundings.index import Index
 from tests.building.sites import Bench
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wheel.wheelfile import WheelFile
-
 from artifact import steps
 from artifact.archive.packed import Packed
 from artifact.building.environments import environment
@@ -20,6 +18,7 @@ from artifact.building.locking.lock import Lock
 from artifact.building.places import Places
 from artifact.configuration.artifact_toml import Config, RequirementsSection
 from artifact.configuration.store_section import StoreSection
+from surroundings import wheels
 
 
 @dataclass(slots=True)
@@ -64,18 +63,7 @@ class Bench:
         requires: Sequence[str] = (),
     ) -> str:
         """Write a wheel; return the line that locks it."""
-        self.wheels.mkdir(parents=True, exist_ok=True)
-        path = self.wheels / f"{name}-{version}-py3-none-any.whl"
-        path.unlink(missing_ok=True)
-        info = f"{name}-{version}.dist-info"
-        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        about += "".join(f"Requires-Dist: {line}\n" for line in requires)
-        kind = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        with WheelFile(path, "w") as archive:
-            for member, content in (files or {f"{name}.py": f"version = {version!r}\n"}).items():
-                archive.writestr(member, content)
-            archive.writestr(f"{info}/METADATA", about)
-            archive.writestr(f"{info}/WHEEL", kind)
+        path = wheels.write(self.wheels, name, version, files, requires=requires)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return f"{name}=={version} --hash=sha256:{digest}\n"
 

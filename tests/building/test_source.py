@@ -15,17 +15,7 @@ from artifact.building import source
 from artifact.building.source import Snapshot
 from artifact.errors import BuildFailed, ConfigurationError
 from artifact.steps import Event, Said, Warned, nobody
-
-
-def git(directory: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(directory), *arguments], check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def commit(directory: Path, message: str = "a change") -> None:
-    git(directory, "add", "--all")
-    git(directory, "commit", "--quiet", "--allow-empty", "--message", message)
+from surroundings.repository import commit, git
 
 
 def written(top: Path, files: dict[str, str]) -> Path:

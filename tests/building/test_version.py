@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from artifact.building import source, version
 from artifact.building.source import Snapshot
 from artifact.errors import UsageError
 from artifact.steps import nobody
+from surroundings.repository import git
 
 
 @pytest.fixture(autouse=True)
@@ -20,16 +20,6 @@ def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("CI", "GITLAB_", "GITHUB_", "JENKINS_", "BUILD_", "GIT_")):
             monkeypatch.delenv(name)
-
-
-def git(directory: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-    return subprocess.run(
-        ["git", "-C", str(directory), *identity, *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
 
 
 @pytest.fixture

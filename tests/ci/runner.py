@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from surroundings import repository
 from tests.integration.command import clean_environment, run
 
 PROJECT = Path(__file__).parents[2]
@@ -76,25 +77,10 @@ def environment() -> dict[str, str]:
     return {**env, "PATH": f"{NODE_PROGRAMS}:{env['PATH']}"}
 
 
-def commit(checkout: Path, message: str = "Change") -> None:
-    """Commit everything."""
-    git(checkout, "add", "--all")
-    git(checkout, "commit", "--quiet", "--message", message)
-
-
-def git(checkout: Path, *arguments: str) -> None:
-    """Run git as somebody."""
-    run(
-        ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", *arguments],
-        cwd=checkout,
-    )
-
-
 def clean_clone(directory: Path) -> Path:
     """Return a clone of this project as it stands here, with nothing but what is its own."""
     origin, clone = directory / "origin", directory / "clone"
     shutil.copytree(PROJECT, origin, ignore=_OURS)
-    git(origin, "init", "--quiet", "--initial-branch", "main")
-    commit(origin, "The project")
-    git(directory, "clone", "--quiet", str(origin), str(clone))
+    repository.create(origin)
+    repository.git(directory, "clone", "--quiet", str(origin), str(clone))
     return clone

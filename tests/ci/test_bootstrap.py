@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from artifact import files
-from tests.host.machine import await_
+from surroundings.waiting import await_
 from tests.integration import projects
 from tests.integration.command import clean_environment, run
 

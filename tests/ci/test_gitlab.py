@@ -16,10 +16,11 @@ import pytest
 
 from artifact import files
 from artifact.site import Site
+from surroundings import repository
+from surroundings.waiting import await_, free_port
 from tests.ci import runner
 from tests.ci.runner import Runner
 from tests.host import prepared
-from tests.host.machine import await_, free_port
 from tests.integration.command import artifact, clean_environment
 
 TEMPLATE = runner.PROJECT / "ci/templates/gitlab/artifact.gitlab-ci.yml"
@@ -114,8 +115,7 @@ def project(tmp_path: Path, wheels: Path) -> Runner:
     }
     for name, text in content.items():
         (path / name).write_text(text)
-    runner.git(path, "init", "--quiet", "--initial-branch", "main")
-    runner.commit(path)
+    repository.create(path)
     variables = {
         "ARTIFACT_ROOT": str(tmp_path / "site"),
         "PIP_NO_INDEX": "1",
@@ -136,7 +136,7 @@ def test_a_project_with_the_template_is_tested_built_and_deployed(
     the_log_of_a_cached_build_is_readable(project.log("artifact-build"), assets=False)
 
     (project.checkout / "requirements.txt").write_text("ledgerlib==1.1\n")
-    runner.commit(project.checkout)
+    repository.commit(project.checkout)
     project.pipeline(3, "artifact-build", "artifact-deploy")
     assert "compiled: ledgerlib 1.0 → 1.1" in project.log("artifact-build")
     page = project.kept("artifact-build", "dist/summary.md").read_text()
@@ -156,7 +156,7 @@ def test_of_two_jobs_at_once_one_is_cancelled_and_the_other_finishes(
         'inputs = ["small.py"]\noutputs = ["nothing/**"]\n'
     )
     (project.checkout / "artifact.toml").write_text(f'name = "small"\n{step}')
-    runner.commit(project.checkout)
+    repository.commit(project.checkout)
 
     cancelled, finishing = project.start(1, "artifact-build"), other.start(2, "artifact-build")
     try:

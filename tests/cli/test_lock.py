@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from surroundings.index import Index
 from tests.building.conftest import Project, index, machine, project
-from tests.building.distributions import Index
 
 __all__ = ["index", "machine", "project"]
 

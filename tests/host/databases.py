@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.host.machine import await_
+from surroundings.waiting import await_
 
 DJANGO = "5.2.*"
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -19,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from artifact import manifest
 from artifact.archive import writer
@@ -27,12 +23,14 @@ from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed
 from artifact.host.processes import servers
 from artifact.manifest import Health, Install, Manifest, Process
-from artifact.services.process_manager import Member, ProcessManagerError
+from artifact.services.process_manager import Member
 from artifact.services.supervisor import Supervisor
 from artifact.site import Site
+from surroundings import supervisord
+from surroundings.supervisord import Supervisord
+from surroundings.waiting import free_port
 
 ARTIFACT = str(Path(sys.executable).with_name("artifact"))
-SUPERVISORD = str(Path(sys.executable).with_name("supervisord"))
 NAME = "pages"
 GUNICORN = "27.0.1"
 UVICORN = "0.48.0"
@@ -65,32 +63,6 @@ async def asgi(scope, receive, send):
     await send({{"type": "http.response.start", "status": 200, "headers": []}})
     await send({{"type": "http.response.body", "body": VERSION.encode()}})
 """
-
-
-def await_(what: str, condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something is so, and fail saying what was not."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
-        time.sleep(0.02)
-
-
-def end(daemon: subprocess.Popen[bytes]) -> None:
-    """Kill a supervisord and all it started: asked to end, it takes a second and more."""
-    everybody = [daemon.pid]
-    with contextlib.suppress(psutil.Error):
-        everybody += [child.pid for child in psutil.Process(daemon.pid).children(recursive=True)]
-    for pid in everybody:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    daemon.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -159,8 +131,7 @@ class Machine:
     url: str = ""
     root: Path | None = None
     """Of the site, where it is not below the directory."""
-    _supervisord: subprocess.Popen[bytes] | None = None
-    _sockets: Path | None = None
+    _supervisord: Supervisord | None = None
 
     @property
     def site(self) -> Site:
@@ -227,8 +198,6 @@ class Machine:
         self, processes: Mapping[str, Process] | None = None, *, slots: bool = True, extra: str = ""
     ) -> None:
         """Start supervisord with the programs of these processes, or of the web server alone."""
-        self._sockets = Path(tempfile.mkdtemp(prefix="supervisor-"))
-        self.url = f"unix://{self._sockets}/s"
         chosen = dict(processes if processes is not None else {"web": self.web()})
         described = _manifest_for(chosen)
         programs = "\n".join(
@@ -241,51 +210,20 @@ class Machine:
             )
             for name, process in chosen.items()
         )
-        configuration = self.directory / "supervisord.conf"
-        configuration.write_text(
-            f"""[supervisord]
-logfile = {self.directory}/supervisord.log
-pidfile = {self.directory}/supervisord.pid
-childlogdir = {self.directory}
-nodaemon = true
-[unix_http_server]
-file = {self._sockets}/s
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-{programs}
-{extra}"""
-        )
-        self._supervisord = subprocess.Popen(
-            [SUPERVISORD, "-c", str(configuration)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-        )
-        await_("supervisord's answer", self.answers)
-
-    def answers(self) -> bool:
-        try:
-            Supervisor(self.url).members()
-        except ProcessManagerError:
-            return False
-        return True
+        self._supervisord = supervisord.start(self.directory, f"{programs}\n{extra}")
+        self.url = self._supervisord.url
 
     def kill_supervisord(self) -> list[int]:
         """Kill supervisord alone, as a machine without memory does; return what it leaves."""
         assert self._supervisord is not None
         left = [member.pid for member in self.members().values() if member.pid]
-        self._supervisord.kill()
-        self._supervisord.wait(30)
+        supervisord.kill_alone(self._supervisord)
         return left
 
     def stop_supervisord(self) -> None:
         if self._supervisord is not None:
-            end(self._supervisord)
+            supervisord.kill(self._supervisord)
             self._supervisord = None
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets)
-            self._sockets = None
 
     def variables(self) -> dict[str, str]:
         url = self.url or f"unix://{self.directory}/none"

@@ -19,9 +19,10 @@ from artifact.host.commands import prune
 from artifact.host.processes import applications
 from artifact.host.records import releases
 from artifact.manifest import Install, Process
+from surroundings.waiting import await_
 from tests.archive.test_signature import allow, make_key
 from tests.host import prepared
-from tests.host.machine import APPLICATION, Environment, Machine, await_
+from tests.host.machine import APPLICATION, Environment, Machine
 from tests.host.shop import Shop
 
 NOTHING = Install(restart="none")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from artifact.host.records import releases
 from artifact.manifest import Install
-from tests.host.machine import Machine, await_, load
+from surroundings.waiting import await_
+from tests.host.machine import Machine, load
 from tests.host.prepared import small_disk
 
 KEEP = Install(keep=9)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.integration.command import Ran, artifact, clean_environment, run
+from surroundings import repository
+from tests.integration.command import Ran, artifact, clean_environment
 
 PROJECTS = Path(__file__).parents[1] / "projects"
-_COMMITTER = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +44,11 @@ class Checkout:
 
     def commit(self, message: str = "Change") -> None:
         """Commit everything."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", message)
+        repository.commit(self.path, message)
 
     def git(self, *arguments: str) -> str:
         """Run git in the checkout and return what it printed."""
-        return run(["git", *_COMMITTER, *arguments], cwd=self.path).stdout
+        return repository.git(self.path, *arguments)
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write files, and commit them."""
@@ -90,31 +86,6 @@ def small(directory: Path, wheels: Path, *, requirements: str = "ledgerlib==1.0\
     return _committed(checkout)
 
 
-def wheel(
-    directory: Path, name: str, version: str, files: Mapping[str, str | bytes] | None = None
-) -> Path:
-    """Write a pure wheel that holds these files, or one module of its name."""
-    directory.mkdir(parents=True, exist_ok=True)
-    content = dict(files) if files is not None else {f"{name}.py": f"version = {version!r}\n"}
-    info = f"{name}-{version}.dist-info"
-    content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    content[f"{info}/WHEEL"] = (
-        "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    )
-    record = []
-    path = directory / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for member, text in content.items():
-            data = text.encode() if isinstance(text, str) else text
-            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-            record.append(f"{member},sha256={digest},{len(data)}")
-            archive.writestr(zipfile.ZipInfo(member, (2026, 1, 1, 0, 0, 0)), data)
-        record.append(f"{info}/RECORD,,")
-        archive.writestr(f"{info}/RECORD", "\n".join(record) + "\n")
-    return path
-
-
 def _committed(checkout: Checkout) -> Checkout:
-    checkout.git("init", "--quiet", "--initial-branch", "main")
-    checkout.commit("The project")
+    repository.create(checkout.path)
     return checkout

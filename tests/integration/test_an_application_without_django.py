@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from surroundings.waiting import await_
 from tests.host import prepared
-from tests.host.machine import Environment, Machine, await_, load
+from tests.host.machine import Environment, Machine, load
 from tests.integration import projects
 from tests.integration.projects import Checkout
 

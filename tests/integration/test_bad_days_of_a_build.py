@@ -8,18 +8,21 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from artifact import files
+from surroundings import wheels as wheelmaker
+from surroundings.index import Index
 from tests.integration import projects
 from tests.integration.command import PROGRAM, Ran, run
-from tests.integration.index import PASSWORD, private_index
 from tests.integration.projects import Checkout
 
 NOTHING_RUNS_LONGER_SECONDS = 60.0
+PASSWORD = "open-sesame-of-the-index"
 
 
 def environments(checkout: Checkout) -> list[Path]:
@@ -193,7 +196,7 @@ def test_a_full_disk_leaves_nothing_half_done(
 ) -> None:
     """The environment has 7 MB, and so has its pack; the tmpfs is seen by the build alone."""
     big = tmp_path / "big-wheels"
-    projects.wheel(big, "ledgerlib", "1.0", {"ledgerlib.bin": os.urandom(7_000_000)})
+    wheelmaker.write(big, "ledgerlib", "1.0", {"ledgerlib.bin": os.urandom(7_000_000)})
     directory = tmp_path / "small" / place
     directory.mkdir()
     script = (
@@ -218,24 +221,34 @@ def test_a_full_disk_leaves_nothing_half_done(
     assert any(path.endswith(".pack") for path in left) == (place == "artifacts")
 
 
-def test_the_password_of_an_index_appears_nowhere(
-    small: Checkout, wheels: Path, tmp_path: Path
-) -> None:
-    with private_index(wheels, tmp_path / "index") as url:
-        ran = small.build(
-            "--version", "1", "--verbose", PIP_NO_INDEX="", PIP_FIND_LINKS="", PIP_INDEX_URL=url
-        )
+@pytest.fixture
+def private_index(wheels: Path, tmp_path: Path) -> Iterator[str]:
+    """An index of the wheels that asks for a password; its address, with that in it."""
+    index = Index(tmp_path / "index")
+    index.password = PASSWORD
+    for wheel in wheels.iterdir():
+        index.add(wheel)
+    with index.running():
+        yield index.url
+
+
+def built_from(index: str, checkout: Checkout, *options: str, status: int = 0) -> Ran:
+    """Build with the packages of this index alone."""
+    only = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": index}
+    chosen = replace(checkout, variables={**checkout.variables, **only})
+    return chosen.build("--version", "1", *options, status=status)
+
+
+def test_the_password_of_an_index_appears_nowhere(small: Checkout, private_index: str) -> None:
+    ran = built_from(private_index, small, "--verbose")
     holds_no(PASSWORD, small, ran)
 
 
 def test_an_index_that_refuses_the_password_ends_the_build_without_showing_it(
-    small: Checkout, wheels: Path, tmp_path: Path
+    small: Checkout, private_index: str
 ) -> None:
-    with private_index(wheels, tmp_path / "index") as url:
-        wrong = url.replace(PASSWORD, f"{PASSWORD}-mistyped")
-        ran = small.build(
-            "--version", "1", status=3, PIP_NO_INDEX="", PIP_FIND_LINKS="", PIP_INDEX_URL=wrong
-        )
+    wrong = private_index.replace(PASSWORD, f"{PASSWORD}-mistyped")
+    ran = built_from(wrong, small, status=3)
     says(ran, "ledgerlib")
     holds_no(PASSWORD, small, ran)
 

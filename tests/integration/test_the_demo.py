@@ -120,16 +120,16 @@ def nothing_is_left_but_the_environment(home: Path) -> None:
     place = home / "artifact-demo"
     assert {path.name for path in place.iterdir()} <= {"lock", "site"}
     assert [path.name for path in (place / "site").iterdir()] == ["virtualenv"]
-    processes = Path("/proc").glob("[0-9]*/cmdline")
-    alive = [path for path in processes if str(place).encode() in _read(path)]
-    assert alive == []
+    assert [process for process in Path("/proc").glob("[0-9]*") if _is_of(place, process)] == []
 
 
-def _read(path: Path) -> bytes:
+def _is_of(place: Path, process: Path) -> bool:
+    """Tell whether a process works below the place, or was started with something of it."""
     try:
-        return path.read_bytes()
+        mentioned = str(place).encode() in (process / "cmdline").read_bytes()
+        return mentioned or (process / "cwd").readlink().is_relative_to(place)
     except OSError:
-        return b""
+        return False
 
 
 def _uv_cache() -> dict[str, str]:

@@ -15,6 +15,7 @@ from benchmarks.measuring import BenchFailed
 from benchmarks.projects import generated
 from benchmarks.report import Report
 from benchmarks.workshop import Workshop
+from surroundings import repository
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -139,7 +140,7 @@ def test_the_generated_project_has_2000_files_that_compile_and_are_always_the_sa
     again = tmp_path / "again"
     generated.make(again, shop)
 
-    tracked = projects.git(project.directory, "ls-files").split()
+    tracked = repository.git(project.directory, "ls-files").split()
     assert len(tracked) == 2000 + len(["artifact.toml"])
     for path in tracked:
         content = (project.directory / path).read_bytes()
@@ -154,8 +155,8 @@ def test_a_change_is_a_commit_of_its_own(tmp_path: Path) -> None:
 
     projects.change(project, 1)
 
-    assert projects.git(project.directory, "status", "--porcelain") == ""
-    changed = projects.git(project.directory, "show", "--name-only", "--format=%s").split("\n")
+    assert repository.git(project.directory, "status", "--porcelain") == ""
+    changed = repository.git(project.directory, "show", "--name-only", "--format=%s").split("\n")
     assert [line for line in changed if line] == ["change 1", project.module]
 
 

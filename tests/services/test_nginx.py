@@ -11,7 +11,7 @@ from artifact.errors import Refused, UsageError
 from artifact.manifest import Process
 from artifact.services import nginx
 from artifact.site import Site
-from tests.host.machine import free_port
+from surroundings.waiting import free_port
 from tests.host.prepared import Nginx
 from tests.test_manifest import example
 

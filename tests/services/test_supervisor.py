@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import configparser
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 import xmlrpc.client
@@ -23,7 +21,8 @@ from artifact.manifest import Process
 from artifact.services.process_manager import ManagerUnreachable, ProcessManagerError
 from artifact.services.supervisor import Supervisor, parse_url
 from artifact.site import Site
-from tests.host.machine import await_
+from surroundings import supervisord
+from surroundings.waiting import await_
 from tests.test_manifest import example
 
 PROGRAMS = """
@@ -45,53 +44,16 @@ stopasgroup = true
 """
 
 
-@pytest.fixture(scope="module", params=["own", "debian"])
+@pytest.fixture(scope="module", params=supervisord.PROGRAMS)
 def supervisor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Supervisor]:
     """Supervisor from PyPI, and Debian's."""
-    directory = tmp_path_factory.mktemp("s")
-    program = "/usr/bin/supervisord"
-    if request.param == "own":
-        import sys
-
-        program = str(Path(sys.executable).with_name("supervisord"))
-    assert shutil.which(program), f"{program} is missing: apt-get install supervisor"
-    configuration = directory / "supervisord.conf"
-    configuration.write_text(
-        f"""[supervisord]
-logfile = {directory}/log
-pidfile = {directory}/pid
-childlogdir = {directory}
-nodaemon = true
-[unix_http_server]
-file = {directory}/socket
-username = me
-password = secret
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-{PROGRAMS}"""
-    )
-    child = subprocess.Popen(
-        [program, "-c", str(configuration)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    manager = Supervisor(f"unix://me:secret@{directory}/socket")
-
-    def answers() -> bool:
-        try:
-            return bool(manager.members())
-        except ManagerUnreachable:
-            return False
-
-    try:
-        await_("supervisord's answer", answers)
-        yield manager
-    finally:
-        child.terminate()
-        child.wait(30)
+    home, credentials = tmp_path_factory.mktemp("s"), ("me", "secret")
+    with supervisord.running(
+        home, PROGRAMS, which=request.param, credentials=credentials
+    ) as started:
+        yield Supervisor(started.url)
 
 
 def test_every_process_is_listed_with_its_program(supervisor: Supervisor) -> None:

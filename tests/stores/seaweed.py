@@ -19,7 +19,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.host.machine import free_port
+from surroundings.waiting import free_port
 
 BUCKET = "artifacts"
 PAGE = Path(__file__).parents[2] / "docs" / "stores.md"

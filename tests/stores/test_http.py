@@ -15,7 +15,7 @@ from artifact import stores
 from artifact.configuration.store_section import StoreSection
 from artifact.errors import ConfigurationError
 from artifact.stores.contract import AccessDenied, Store, StoreUnreachable
-from tests.host.machine import free_port
+from surroundings.waiting import free_port
 from tests.transfer import webserver
 
 CONTENT = gzip.compress(bytes(range(256)) * 40_000, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +28,8 @@ QUICK = Patience(window=1.0, least=4096)
 @contextmanager
 def served(shelf: Shelf, fault: Fault = proxies.whole, *, ranges: bool = True) -> Iterator[Proxy]:
     """Serve the shelf by nginx, through a proxy with a fault."""
-    user = "user root;" if os.geteuid() == 0 else ""
     with (
-        webserver.nginx(shelf.store_directory, shelf.directory / "nginx", user=user) as upstream,
+        webserver.nginx(shelf.store_directory, shelf.directory / "nginx") as upstream,
         proxies.running(upstream, ranges=ranges) as proxy,
     ):
         proxy.fault = fault

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.workshop import Workshop, remove
+from surroundings import repository
 
 # Without asset steps: the peers have none, so leaving them out compares like with like.
 _CONFIGURATION = """\
@@ -17,7 +17,6 @@ collectstatic = false
 compress = false
 compilemessages = false
 """
-_AUTHOR = ["-c", "user.name=bench", "-c", "user.email=bench@example.com"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +53,11 @@ def change(project: Project, number: int) -> None:
     """Commit a change of one line, as the next build of a pipeline finds it."""
     with (project.directory / project.module).open("a", encoding="utf-8") as stream:
         stream.write(f"\n# change {number}\n")
-    git(project.directory, *_AUTHOR, "commit", "-q", "-a", "-m", f"change {number}")
-
-
-def git(directory: Path, *arguments: str) -> str:
-    """Run git in a directory and return its stdout."""
-    argv = ["git", "-C", str(directory), *arguments]
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    repository.commit(project.directory, f"change {number}")
 
 
 def _commit_first(directory: Path, name: str) -> None:
     configuration = directory / "artifact.toml"
     configuration.write_text(_CONFIGURATION.format(name=f"bench-{name}"), encoding="utf-8")
-    commit_all(directory)
-
-
-def commit_all(directory: Path) -> None:
-    """Make a directory a git checkout with one commit."""
-    git(directory, "init", "-q", "-b", "main")
     # An sdist's .gitignore may name files that the sdist holds.
-    git(directory, "add", "--all", "--force")
-    git(directory, *_AUTHOR, "commit", "-q", "-m", "as it came")
+    repository.create(directory, ignored=True)

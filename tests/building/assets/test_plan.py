@@ -21,6 +21,7 @@ from artifact.building.places import Places
 from artifact.configuration.artifact_toml import AssetSection, Config
 from artifact.errors import BuildFailed
 from artifact.steps import Ended, Event, Output, Warned
+from surroundings.repository import commit, git
 
 
 class Project:
@@ -128,19 +129,14 @@ def test_whatever_a_step_depends_on_makes_it_run_again(project: Project) -> None
 
 
 def test_a_file_that_git_lfs_fetched_later_is_a_change(project: Project) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-        subprocess.run(["git", "-C", str(project.top), *identity, *arguments], check=True)
-
     # As LFS does: whatever lies in the checkout, git's content is the pointer.
-    git("init", "--quiet")
-    git("config", "filter.large.clean", "echo pointer")
+    git(project.top, "init", "--quiet")
+    git(project.top, "config", "filter.large.clean", "echo pointer")
     project.write({".gitattributes": "*.js filter=large\n"})
-    git("add", ".")
-    git("commit", "--quiet", "-m", "x")
+    commit(project.top)
     project.build(project.step())
     project.write({"src/app.js": "111\n"})
-    git("add", ".")
+    git(project.top, "add", ".")
     assert not source.read(project.top, (), lambda _event: None).source.dirty
     assert content(project.build(project.step())) == {"dist/app.js": "222\n"}
 

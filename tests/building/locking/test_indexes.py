@@ -14,8 +14,8 @@ from artifact import variables
 from artifact.building.locking import indexes
 from artifact.building.locking.indexes import Options
 from artifact.errors import ArtifactError, BuildFailed, UsageError
+from surroundings.index import Index, sha256
 from tests.building.conftest import Project
-from tests.building.distributions import Index, sha256
 
 both_tools = pytest.mark.parametrize("tools", ["uv", "pip"])
 PASSWORD = "open-sesame-of-the-index"

@@ -12,8 +12,9 @@ import pytest
 from artifact import steps
 from artifact.building.locking import wheelhouse
 from artifact.errors import BuildFailed, UsageError
+from surroundings import repository
+from surroundings.index import Index, sha256
 from tests.building.conftest import Project
-from tests.building.distributions import Index, sha256
 
 both_tools = pytest.mark.parametrize("tools", ["uv", "pip"])
 
@@ -234,16 +235,10 @@ class TestLinks:
         self, project: Project, index: Index, tools: str
     ) -> None:
         project.use(tools=tools)
-        repository = project.path.parent / "repository"
-        index.source(repository, "ledger", "1.0")
-        git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", "-C", str(repository)]
-        subprocess.run([*git, "init", "--quiet"], check=True)
-        subprocess.run([*git, "add", "."], check=True)
-        subprocess.run([*git, "commit", "--quiet", "-m", "One"], check=True)
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        link = f"git+file://{repository}@{commit}"
+        tree = project.path.parent / "repository"
+        index.source(tree, "ledger", "1.0")
+        repository.create(tree)
+        link = f"git+file://{tree}@{repository.git(tree, 'rev-parse', 'HEAD')}"
         project.write("requirements.txt", f"ledger @ {link}\n")
         locked = project.lock()
         assert locked.pins[0].source == link

@@ -9,8 +9,8 @@ import uv
 
 from artifact.building.locking import requirements
 from artifact.errors import ArtifactError, BuildFailed, UsageError
+from surroundings.index import Index, sha256
 from tests.building.conftest import Project
-from tests.building.distributions import Index, sha256
 
 HASH = f"sha256:{'a' * 64}"
 

@@ -10,8 +10,9 @@ import pytest
 
 from artifact.host.records import journal
 from artifact.manifest import Install
+from surroundings.waiting import await_
 from tests.host import interrupted
-from tests.host.machine import Machine, await_, load
+from tests.host.machine import Machine, load
 
 MOMENTS = [
     "started:prepare",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -17,7 +16,8 @@ import pytest
 
 from artifact.manifest import Install
 from artifact.stores import addresses
-from tests.host.machine import NAME, Machine, await_
+from surroundings.waiting import await_
+from tests.host.machine import NAME, Machine
 from tests.stores import seaweed
 from tests.stores.seaweed import BUCKET
 from tests.transfer import proxy as proxies
@@ -76,8 +76,7 @@ def _served(
         path = directory / "store" / OBJECT
         path.parent.mkdir(parents=True)
         shutil.move(built, path)
-        user = "user root;" if os.geteuid() == 0 else ""
-        with webserver.nginx(directory / "store", directory / "nginx", user=user) as address:
+        with webserver.nginx(directory / "store", directory / "nginx") as address:
             yield address
         return
     (directory / "s3").mkdir()

@@ -19,8 +19,9 @@ import pytest
 from artifact.host.commands import prune as pruning
 from artifact.host.records import history, journal, state
 from artifact.manifest import Install
+from surroundings.waiting import await_
 from tests.host import interrupted
-from tests.host.machine import Machine, await_
+from tests.host.machine import Machine
 
 NONE = Install(restart="none", keep=100)
 NOW = time.time()

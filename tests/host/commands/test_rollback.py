@@ -13,8 +13,9 @@ import pytest
 from artifact import files
 from artifact.host.records import history, journal
 from artifact.manifest import Install, Python
+from surroundings.waiting import await_
 from tests.host import interrupted
-from tests.host.machine import Machine, await_, load
+from tests.host.machine import Machine, load
 from tests.host.shop import Shop
 
 NONE = Install(restart="none")

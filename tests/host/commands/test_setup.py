@@ -18,8 +18,10 @@ from artifact.host.records import settings
 from artifact.manifest import Install, Process
 from artifact.services import supervisor_files
 from artifact.services.supervisor import Supervisor
+from surroundings import supervisord
+from surroundings.waiting import await_, free_port
 from tests.host import prepared
-from tests.host.machine import ARTIFACT, NAME, Machine, await_, free_port
+from tests.host.machine import ARTIFACT, NAME, Machine
 from tests.host.prepared import bystander
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
@@ -62,7 +64,7 @@ def tree(*roots: Path) -> dict[str, tuple[int, int, bytes | str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", prepared.SUPERVISORDS)
+@pytest.mark.parametrize("which", supervisord.PROGRAMS)
 def test_a_bare_server_is_prepared_in_one_step_and_serves_after_an_install(
     machine: Machine, which: str
 ) -> None:

@@ -9,8 +9,9 @@ import subprocess
 from artifact.host.commands import prune
 from artifact.host.records import history
 from artifact.manifest import Install
+from surroundings.waiting import await_
 from tests.host import interrupted
-from tests.host.machine import Machine, await_, load
+from tests.host.machine import Machine, load
 
 NONE = Install(restart="none")
 

@@ -26,8 +26,10 @@ from artifact.manifest import Install, Manifest, Process
 from artifact.services.process_manager import ProcessManagerError
 from artifact.services.supervisor import Supervisor
 from artifact.site import Site
+from surroundings import supervisord
+from surroundings.waiting import free_port
 from tests.host import prepared
-from tests.host.machine import NAME, Environment, Machine, free_port
+from tests.host.machine import NAME, Environment, Machine
 from tests.test_manifest import example
 
 NOTHING = Path("/nonexistent")
@@ -409,7 +411,7 @@ killasgroup = true
 """
 
 
-@pytest.fixture(scope="module", params=prepared.SUPERVISORDS)
+@pytest.fixture(scope="module", params=supervisord.PROGRAMS)
 def by_hand(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:

@@ -9,7 +9,8 @@ from artifact import files
 from artifact.host.records import journal, state
 from artifact.manifest import Install
 from artifact.services.supervisor import Supervisor
-from tests.host.machine import Machine, await_
+from surroundings.waiting import await_
+from tests.host.machine import Machine
 
 
 def degraded(machine: Machine) -> str:

@@ -20,8 +20,8 @@ from artifact.host.migrations import applying, survey
 from artifact.host.migrations.applying import Wishes
 from artifact.host.records import journal, releases
 from artifact.host.runs.run import SiteRun
+from surroundings.waiting import await_
 from tests.host import interrupted
-from tests.host.machine import await_
 from tests.host.shop import INITIAL, Shop
 
 NOTE = 'migrations.AddField("Item", "note", CharField(max_length=20, null=True))'

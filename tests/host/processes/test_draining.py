@@ -18,7 +18,8 @@ import pytest
 from artifact import files
 from artifact.host.processes import servers
 from artifact.manifest import Environment, Process
-from tests.host.machine import UVICORN, await_
+from surroundings.waiting import await_
+from tests.host.machine import UVICORN
 from tests.test_manifest import example
 
 APPLICATION = """

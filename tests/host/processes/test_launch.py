@@ -20,7 +20,8 @@ from artifact.host.processes import servers
 from artifact.host.records import state
 from artifact.host.records.state import State
 from artifact.manifest import Install, Process
-from tests.host.machine import ARTIFACT, Machine, await_
+from surroundings.waiting import await_
+from tests.host.machine import ARTIFACT, Machine
 
 
 @contextmanager

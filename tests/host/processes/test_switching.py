@@ -16,12 +16,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from artifact import process
 from artifact.host.records import releases, state
 from artifact.manifest import Environment, Process
 from benchmarks import switch_load
 from benchmarks.switch_application import APPLICATION, NGINX
-from tests.host.machine import GUNICORN, UVICORN, Machine, await_, free_port
+from surroundings import nginx
+from surroundings.waiting import await_, free_port
+from tests.host.machine import GUNICORN, UVICORN, Machine
 
 LATE = """
 import os, sys, time
@@ -68,18 +69,14 @@ def visited(port: int) -> Iterator[Visits]:
 
 
 @contextmanager
-def nginx(directory: Path, port: int) -> Iterator[int]:
-    """Run nginx before a port, with connections kept open, and yield its own port."""
+def kept_open(machine: Machine) -> Iterator[int]:
+    """Run nginx before the machine's port, with connections kept open, and yield its own port."""
     proxy = free_port()
-    ports = {"site": port, "plain": port, "proxy": proxy, "plain_proxy": free_port()}
-    configuration = directory / "nginx.conf"
-    configuration.write_text(NGINX.format(directory=directory, **ports))
-    words = ["-p", str(directory), "-e", f"{directory}/nginx.log", "-c", str(configuration)]
-    with subprocess.Popen([process.in_sbin("nginx"), *words]) as child:
-        try:
-            yield proxy
-        finally:
-            child.terminate()
+    ports = {"site": machine.port, "plain": machine.port}
+    ports |= {"proxy": proxy, "plain_proxy": free_port()}
+    main = nginx.configure(machine.directory / "nginx", NGINX.format(**ports))
+    with nginx.running(main, proxy):
+        yield proxy
 
 
 def release(machine: Machine, version: str, web: Process, manner: str = "good") -> Path:
@@ -102,7 +99,7 @@ def test_no_request_is_lost_directly_or_through_nginx(machine: Machine, command:
     machine.start_supervisord({"web": web})
     assert machine.install(release(machine, "1", web)).returncode == 0
     with ExitStack() as stack:
-        proxy = stack.enter_context(nginx(machine.directory, machine.port))
+        proxy = stack.enter_context(kept_open(machine))
         addresses = (machine.port, proxy)
         visits = [stack.enter_context(visited(port)) for port in addresses]
         assert machine.install(release(machine, "2", web)).returncode == 0

@@ -12,7 +12,8 @@ import pytest
 
 from artifact.host.processes import servers
 from artifact.manifest import Process
-from tests.host.machine import NAME, Environment, Machine, await_, make_environment
+from surroundings.waiting import await_
+from tests.host.machine import NAME, Environment, Machine, make_environment
 
 TASKS = """
 import os, sys, time

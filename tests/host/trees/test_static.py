@@ -19,8 +19,9 @@ from artifact import manifest
 from artifact.errors import ArtifactRejected
 from artifact.host.trees import static
 from artifact.site import Site
+from surroundings.waiting import await_, free_port
 from tests.host import prepared
-from tests.host.machine import ARTIFACT, Machine, await_, free_port
+from tests.host.machine import ARTIFACT, Machine
 from tests.test_manifest import example
 
 ME = pwd.getpwuid(os.geteuid()).pw_name

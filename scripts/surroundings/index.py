@@ -1,4 +1,4 @@
-"""Wheels, sdists, source trees and an index of our own: requirements without network."""
+"""A package index with wheels and sdists made here: requirements without a network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import io
 import json
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from tests.building import backend
+from surroundings import wheels
 
 PYPROJECT = """\
 [build-system]
@@ -58,9 +59,13 @@ class Index:
         self, name: str, version: str, *, requires: Sequence[str] = (), requires_python: str = ""
     ) -> Path:
         """Publish a wheel."""
-        about = {"name": name, "version": version, "requires": list(requires)}
-        about["requires_python"] = requires_python
-        return self._files / backend.write_wheel(self._files, about)
+        return wheels.write(
+            self._files, name, version, requires=requires, requires_python=requires_python
+        )
+
+    def add(self, finished: Path) -> None:
+        """Publish a wheel that is there already."""
+        (self._files / finished.name).symlink_to(finished)
 
     def sdist(
         self, name: str, version: str, *, requires: Sequence[str] = (), compiler: str = ""
@@ -72,7 +77,7 @@ class Index:
         path = self._files / f"{name}-{version}.tar.gz"
         with tarfile.open(path, "w:gz") as archive:
             archive.add(tree, f"{name}-{version}")
-            info = backend.metadata({"name": name, "version": version, "requires": requires})
+            info = wheels.metadata(name, version, requires=requires)
             member = tarfile.TarInfo(f"{name}-{version}/PKG-INFO")
             member.size = len(info)
             archive.addfile(member, io.BytesIO(info.encode()))
@@ -92,7 +97,7 @@ class Index:
         about = {"name": name, "version": version, "requires": list(requires)}
         about |= {"log": str(self.log), "compiler": compiler}
         (directory / "about.json").write_text(json.dumps(about))
-        (directory / "backend.py").write_text(Path(backend.__file__).read_text())
+        (directory / "backend.py").write_text(Path(wheels.__file__).read_text())
         (directory / "pyproject.toml").write_text(PYPROJECT)
         return directory
 
@@ -166,8 +171,6 @@ class Index:
         return f'<a href="/files/{file.name}#sha256={digest}"{python}>{file.name}</a><br>'
 
     def _requires_python(self, wheel: Path) -> str:
-        import zipfile
-
         with zipfile.ZipFile(wheel) as archive:
             info = next(name for name in archive.namelist() if name.endswith("METADATA"))
             for line in archive.read(info).decode().splitlines():

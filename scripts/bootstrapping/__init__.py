@@ -1,0 +1,1 @@
+"""What `scripts/bootstrap` packs the tool with."""
