@@ -105,24 +105,36 @@ def test_a_server_without_a_fault_is_well_and_one_with_a_fault_exits_with_5(
     site.variables.chmod(0o640)
 
 
-def test_the_machines_own_faults(site: Site) -> None:
-    """In one test, for the site is what costs."""
-    # interpreter
-    with manifest_with(site, python_with(version="3.11.99")):
-        text, hint = found(site)["interpreter"]
-        assert "the environment was compiled for cpython 3.11.99" in text
-        assert hint
-    with manifest_with(site, python_with(interpreter="/nonexistent/python")):
-        text, hint = found(site)["interpreter"]
-        assert "/nonexistent/python does not work here" in text
-        assert "install cpython" in hint
-    # glibc
-    with manifest_with(site, python_with(glibc="99.1")):
-        text, hint = found(site)["glibc"]
-        assert "needs glibc 99.1" in text
-        assert "oldest distribution" in hint
+@pytest.mark.parametrize(
+    ("changes", "check", "text", "hint"),
+    [
+        (
+            {"version": "3.11.99"},
+            "interpreter",
+            "the environment was compiled for cpython 3.11.99",
+            "",
+        ),
+        (
+            {"interpreter": "/nonexistent/python"},
+            "interpreter",
+            "/nonexistent/python does not work here",
+            "install cpython",
+        ),
+        ({"glibc": "99.1"}, "glibc", "needs glibc 99.1", "oldest distribution"),
+    ],
+    ids=["another version", "no interpreter", "an older glibc"],
+)
+def test_a_machine_that_an_environment_was_not_made_for_is_found(
+    site: Site, changes: dict[str, str], check: str, text: str, hint: str
+) -> None:
+    with manifest_with(site, python_with(**changes)):
+        said = found(site)[check]
+    assert text in said[0]
+    assert said[1]
+    assert hint in said[1]
 
-    # disk and inodes
+
+def test_too_little_room_is_found(site: Site) -> None:
     def vast(described: Manifest) -> Manifest:
         one = msgspec.structs.replace(described.components[0], raw=1 << 60)
         return msgspec.structs.replace(described, components=(one,))
@@ -131,7 +143,9 @@ def test_the_machines_own_faults(site: Site) -> None:
         text, hint = found(site)["disk"]
         assert "MiB are missing" in text
         assert "delete old releases" in hint
-    # clock
+
+
+def test_a_clock_that_goes_wrong_is_found(site: Site) -> None:
     ahead = time.time() + 3600
     os.utime(site.state, (ahead, ahead))
     text, hint = found(site)["clock"]
@@ -162,14 +176,15 @@ def test_too_few_inodes_are_found_on_a_file_system_without_any(site: Site, tmp_p
         subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_a_frozen_site_a_run_that_was_killed_and_bad_health_are_found(
-    served: Machine, site: Site
-) -> None:
+def test_a_frozen_site_is_found(site: Site) -> None:
     freeze.freeze(site, "inventory")
     text, hint = found(site)["runs"]
     assert "inventory" in text
     assert hint == "artifact thaw"
     freeze.thaw(site)
+
+
+def test_a_run_that_was_killed_is_found(site: Site) -> None:
     kept = site.journal.read_bytes()
     journal.begin(site.journal, command="prune", version="", digest="", previous="1")
     text, hint = found(site)["runs"]
@@ -177,6 +192,8 @@ def test_a_frozen_site_a_run_that_was_killed_and_bad_health_are_found(
     assert hint == f"artifact recover {site.root}"
     site.journal.write_bytes(kept)
 
+
+def test_bad_health_is_found(served: Machine, site: Site) -> None:
     def strict(described: Manifest) -> Manifest:
         wish = manifest.Health(path="/healthz", status=(204,))
         web = msgspec.structs.replace(described.processes["web"], health=wish)
@@ -188,14 +205,15 @@ def test_a_frozen_site_a_run_that_was_killed_and_bad_health_are_found(
         assert hint == f"artifact status {site.root}"
 
 
-def test_the_sites_own_faults(site: Site) -> None:
-    # private
+def test_private_sockets_that_others_can_reach_are_found(site: Site) -> None:
     site.private.chmod(0o755)
     text, hint = found(site)["rights"]
     assert "others can reach the private sockets" in text
     assert hint == f"chmod 0700 {site.private}"
     site.private.chmod(0o700)
-    # settings
+
+
+def test_settings_that_nobody_knows_are_found(site: Site) -> None:
     site.settings.write_text('usr = "x"\n')
     wrong = f'{site.settings}: usr: unknown key, did you mean "user"?'
     assert found(site) == {"settings": (wrong, f"edit {site.settings}")}, "one typo, one finding"
@@ -206,19 +224,26 @@ def test_the_sites_own_faults(site: Site) -> None:
         ("settings", "store.urll"),
     ]
     assert "supervisor" not in report.checks, "nobody knows which one is meant"
-    # shared files
+    site.settings.unlink()
+
+
+def test_a_shared_file_that_is_missing_is_found(site: Site) -> None:
     site.settings.write_text('[install]\nshared = ["media/", ".env"]\n')
     text, hint = found(site)["shared"]
     assert f"{site.shared / '.env'} is missing" in text
     assert "put it there" in hint
     site.settings.unlink()
-    # env
+
+
+def test_a_line_of_env_that_is_none_is_found(site: Site) -> None:
     site.variables.write_text("export A=1\n")
     text, hint = found(site)["env"]
     assert f"{site.variables}:1: expected KEY=value" in text
     assert "no `export`" in hint
     site.variables.write_text("A=1\n")
-    # the release
+
+
+def test_a_release_without_its_manifest_is_found(site: Site) -> None:
     manifest_file = site.release("1") / ".artifact" / "manifest.json"
     kept = manifest_file.read_bytes()
     manifest_file.parent.chmod(0o755)
