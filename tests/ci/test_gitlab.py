@@ -172,8 +172,8 @@ def test_of_two_jobs_at_once_one_is_cancelled_and_the_other_finishes(
             child.wait()
     assert other.kept("artifact-build", "dist/small-2.tgz").is_file()
     assert not list(tmp_path.rglob("small-1.tgz"))
-    # The runner takes a job that a signal ended for a good one; on a busy machine it copies what lay
-    # in dist/ at that moment to where it keeps artifacts.
+    # The runner takes a job that a signal ended for a good one; on a busy machine it copies what
+    # lay in dist/ at that moment to where it keeps artifacts.
     copies = project.state / "artifacts"
     left = [path for path in tmp_path.rglob(".artifact-build-*") if copies not in path.parents]
     assert left == []

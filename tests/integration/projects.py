@@ -72,7 +72,12 @@ def small(directory: Path, wheels: Path, *, requirements: str = "ledgerlib==1.0\
     """Return a project of one module whose requirements come from a directory of wheels."""
     path = directory / "checkout"
     path.mkdir(parents=True)
-    variables = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    variables = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        # Tests build it as another user, too, who may not reach the cache of a CI job.
+        "UV_CACHE_DIR": str(directory / "uv-cache"),
+    }
     checkout = Checkout(
         path, directory / "site", directory / "cache", directory / "artifacts", variables
     )
