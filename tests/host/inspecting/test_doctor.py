@@ -254,9 +254,7 @@ def test_a_release_without_its_manifest_is_found(site: Site) -> None:
     manifest_file.write_bytes(kept)
 
 
-def test_a_store_that_cannot_be_reached_is_found(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_whose_directory_is_gone_is_found(site: Site, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     site.settings.write_text(f'[store]\nurl = "{gone}"\n')
     text, hint = found(site)["store"]
@@ -264,11 +262,22 @@ def test_a_store_that_cannot_be_reached_is_found(
     assert hint
     gone.mkdir()
     assert found(site) == {}
+    site.settings.unlink()
+
+
+def test_a_variable_of_the_store_that_is_none_is_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.settings.write_text(f'[store]\nurl = "{tmp_path}"\n')
     monkeypatch.setenv("ARTIFACT_STORE_CHECKSUMS", "never")
     text, hint = found(site)["store"]
     assert text.startswith("ARTIFACT_STORE_CHECKSUMS: expected")
     assert hint == "correct that variable, or unset it"
     monkeypatch.delenv("ARTIFACT_STORE_CHECKSUMS")
+    site.settings.unlink()
+
+
+def test_a_store_that_does_not_answer_is_found(site: Site) -> None:
     site.settings.write_text(f'[store]\nurl = "http://127.0.0.1:{free_port()}/artifacts"\n')
     text, hint = found(site)["store"]
     assert "does not answer" in text
@@ -511,23 +520,39 @@ def test_an_install_is_refused_when_stopping_would_drop_requests(machine: Machin
 # nginx
 
 
-def test_faults_of_nginx_are_found(served: Machine, site: Site) -> None:
-    with prepared.nginx(served.directory) as nginx:
+@pytest.fixture
+def in_front(site: Site, served: Machine, tmp_path: Path) -> Iterator[prepared.Nginx]:
+    """An nginx whose block for the site is as it should be."""
+    with prepared.nginx(tmp_path) as nginx:
         assert found(site, nginx.directory) == {}, "a site without nginx"
         file = nginx.directory / "sites-available" / NAME
-        good = f"upstream pages-web {{ server 127.0.0.1:{served.port}; }}\n"
-        file.write_text(good)
-        text, hint = found(site, nginx.directory)["nginx"]
-        assert "is not enabled" in text
-        assert "ln -s" in hint
-        link = nginx.directory / "sites-enabled" / NAME
-        link.symlink_to(file)
+        file.write_text(f"upstream pages-web {{ server 127.0.0.1:{served.port}; }}\n")
+        (nginx.directory / "sites-enabled" / NAME).symlink_to(file)
         assert found(site, nginx.directory) == {}
-        file.write_text(good.replace(str(served.port), "9"))
-        text, hint = found(site, nginx.directory)["nginx"]
-        assert f"does not pass requests on to 127.0.0.1:{served.port}" in text
-        assert "--nginx" in hint
-        file.write_text("nonsense;\n")
-        text, hint = found(site, nginx.directory)["nginx"]
-        assert "nonsense" in text
-        assert "nginx -t" in hint
+        yield nginx
+
+
+def test_a_block_that_is_not_enabled_is_found(site: Site, in_front: prepared.Nginx) -> None:
+    (in_front.directory / "sites-enabled" / NAME).unlink()
+    text, hint = found(site, in_front.directory)["nginx"]
+    assert "is not enabled" in text
+    assert "ln -s" in hint
+
+
+def test_a_block_that_passes_requests_on_elsewhere_is_found(
+    site: Site, served: Machine, in_front: prepared.Nginx
+) -> None:
+    file = in_front.directory / "sites-available" / NAME
+    file.write_text(file.read_text().replace(str(served.port), "9"))
+    text, hint = found(site, in_front.directory)["nginx"]
+    assert f"does not pass requests on to 127.0.0.1:{served.port}" in text
+    assert "--nginx" in hint
+
+
+def test_a_block_that_nginx_does_not_understand_is_found(
+    site: Site, in_front: prepared.Nginx
+) -> None:
+    (in_front.directory / "sites-available" / NAME).write_text("nonsense;\n")
+    text, hint = found(site, in_front.directory)["nginx"]
+    assert "nonsense" in text
+    assert "nginx -t" in hint

@@ -49,21 +49,30 @@ def test_the_classic_layout_with_the_site_at_the_top_is_found(tmp_path: Path) ->
     assert find(None, sites=srv).root == srv
 
 
-def test_none_and_several_are_told_apart(tmp_path: Path) -> None:
-    srv = tmp_path / "srv"
+def test_a_server_without_a_site_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no site in"):
-        find(None, sites=srv)
+        find(None, sites=tmp_path / "srv")
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (None, "several sites: one, two"),
+        ("three", r"there is no site .*/three"),
+        ("No Name", "neither a name nor a path"),
+        ("/nowhere", "there is no site at /nowhere"),
+    ],
+)
+def test_what_is_none_of_several_is_told_so(tmp_path: Path, named: str | None, said: str) -> None:
+    srv = tmp_path / "srv"
     make(srv / "one")
     make(srv / "two")
-    with pytest.raises(UsageError, match="several sites: one, two"):
-        find(None, sites=srv)
-    with pytest.raises(UsageError, match=r"there is no site .*/three"):
-        find("three", sites=srv)
-    with pytest.raises(UsageError, match="neither a name nor a path"):
-        find("No Name", sites=srv)
-    with pytest.raises(UsageError, match="there is no site at /nowhere"):
-        find("/nowhere", sites=srv)
-    assert find("/nowhere", sites=srv, maybe_later=True).root == Path("/nowhere")
+    with pytest.raises(UsageError, match=said):
+        find(named, sites=srv)
+
+
+def test_a_site_may_be_made_later(tmp_path: Path) -> None:
+    assert find("/nowhere", sites=tmp_path, maybe_later=True).root == Path("/nowhere")
 
 
 def test_the_servers_settings_lie_on_top_of_the_manifests(tmp_path: Path) -> None:

@@ -158,6 +158,19 @@ def build(machine: Machine, version: str, hashed: str) -> Path:
     return machine.build(version, files=files, static="staticfiles")
 
 
+def test_tls_without_a_key_is_refused(machine: Machine) -> None:
+    chain, _ = certificate(machine.directory)
+    path = str(build(machine, "1", OLD))
+    with prepared.supervisord(machine), prepared.nginx(machine.directory) as nginx:
+        where = ["--user", ME, "--nginx", "--nginx-dir", str(nginx.directory)]
+        where += ["--server-name", f"pages.example:{free_port()}", "--tls-certificate", str(chain)]
+        missing = machine.run("setup", path, *where, "--tls-key", "/nonexistent/key.pem")
+        assert missing.returncode == 5
+        assert "there is no /nonexistent/key.pem to serve TLS with" in missing.stderr
+        alone = machine.run("setup", path, *where)
+        assert alone.returncode == 2
+
+
 def test_an_old_pages_files_answer_after_the_switch_until_its_release_is_pruned(
     machine: Machine,
 ) -> None:
@@ -167,11 +180,6 @@ def test_an_old_pages_files_answer_after_the_switch_until_its_release_is_pruned(
         where = ["--user", ME, "--nginx", "--nginx-dir", str(nginx.directory)]
         where += ["--server-name", f"pages.example:{port}"]
         tls = ["--tls-certificate", str(chain), "--tls-key", str(key)]
-        missing = machine.run("setup", str(first), *where, *tls[:3], "/nonexistent/key.pem")
-        assert missing.returncode == 5
-        assert "there is no /nonexistent/key.pem to serve TLS with" in missing.stderr
-        alone = machine.run("setup", str(first), *where, *tls[:2])
-        assert alone.returncode == 2
         done = machine.run("setup", str(first), *where, *tls)
         assert done.returncode == 0, done.stderr
         assert machine.install(first).returncode == 0
