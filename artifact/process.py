@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import selectors
 import shlex
 import shutil
@@ -76,6 +77,7 @@ def run(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    user: pwd.struct_passwd | None = None,
     stdin: str | None = None,
     capture: bool = False,
     timeout: float | None = None,
@@ -87,6 +89,7 @@ def run(
 
     Args:
         env: the whole environment of the child; this process's own when left out.
+        user: who the child is from its first instruction on; whoever we are when left out.
         stdin: text to feed it; it reads from /dev/null when left out.
         capture: keep all of stdout as data in `Result.stdout`; else stdout counts as talk.
         timeout: seconds, after which the child and everything it started are ended.
@@ -101,10 +104,10 @@ def run(
     began = time.monotonic()
     environment = dict(variables.everything() if env is None else env)
     tell(steps.Ran(redaction.redact(shlex.join(argv), environment)))
-    child = _start(argv, cwd, environment, feeds=stdin is not None)
+    child = _popen(argv, cwd, environment, user, stdin, subprocess.PIPE, subprocess.PIPE)
     talk = _Talk(environment, tell, log)
     try:
-        captured = _converse(child, argv, stdin, capture, began, timeout, talk)
+        captured = _converse(child, argv, capture, began, timeout, talk)
         status = child.wait()
     except BaseException:
         end_group(child.pid)
@@ -112,7 +115,7 @@ def run(
         raise
     finally:
         talk.close()
-        for stream in (child.stdin, child.stdout, child.stderr):
+        for stream in (child.stdout, child.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -159,11 +162,15 @@ def running(
     log: Path,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    user: pwd.struct_passwd | None = None,
+    stdin: str | None = None,
 ) -> Iterator[Child]:
     """Run a program beside us for the block, then end it and what it started.
 
     Args:
         log: gets all it prints, replacing what was there.
+        user: as in `run`.
+        stdin: text to feed it; it reads from /dev/null when left out.
 
     Raises:
         ProgramMissing: it cannot be started.
@@ -171,7 +178,7 @@ def running(
     environment = dict(variables.everything() if env is None else env)
     with log.open("wb") as stream:
         log.chmod(0o600)  # not redacted
-        child = _popen(argv, cwd, environment, subprocess.DEVNULL, stream, subprocess.STDOUT)
+        child = _popen(argv, cwd, environment, user, stdin, stream, subprocess.STDOUT)
     try:
         yield Child(argv, log, child)
     finally:
@@ -221,39 +228,45 @@ def end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _start(
-    argv: Sequence[str],
-    cwd: Path | None,
-    environment: dict[str, str],
-    *,
-    feeds: bool,
-) -> subprocess.Popen[bytes]:
-    stdin = subprocess.PIPE if feeds else subprocess.DEVNULL
-    return _popen(argv, cwd, environment, stdin, subprocess.PIPE, subprocess.PIPE)
-
-
 def _popen(
     argv: Sequence[str],
     cwd: Path | None,
     environment: dict[str, str],
-    stdin: int,
+    user: pwd.struct_passwd | None,
+    stdin: str | None,
     stdout: int | IO[bytes],
     stderr: int,
 ) -> subprocess.Popen[bytes]:
+    other = None if user is None or user.pw_uid == os.geteuid() else user
+    # Not a pipe: one that is full would keep us from hearing the child.
+    feed = os.open(os.devnull, os.O_RDONLY) if stdin is None else _in_memory(stdin)
     try:
         return subprocess.Popen(
             list(argv),
             cwd=cwd,
             env=environment,
-            stdin=stdin,
+            stdin=feed,
             stdout=stdout,
             stderr=stderr,
+            user=other and other.pw_uid,
+            group=other and other.pw_gid,
+            extra_groups=other and os.getgrouplist(other.pw_name, other.pw_gid),
             start_new_session=True,
             pass_fds=_shared.get(),
         )
     except OSError as error:
         missing = error.filename or argv[0]
         raise ProgramMissing(argv, f"cannot be started: {missing}: {error.strerror}") from error
+    finally:
+        os.close(feed)
+
+
+def _in_memory(text: str) -> int:
+    feed = os.memfd_create("stdin")
+    with open(feed, "wb", closefd=False) as stream:
+        stream.write(text.encode())
+    os.lseek(feed, 0, os.SEEK_SET)
+    return feed
 
 
 class _Talk:
@@ -295,22 +308,18 @@ class _Talk:
 def _converse(
     child: subprocess.Popen[bytes],
     argv: Sequence[str],
-    stdin: str | None,
     capture: bool,  # noqa: FBT001 - private
     began: float,
     timeout: float | None,
     talk: _Talk,
 ) -> str:
-    """Feed and hear the child until it closed both streams; return what was captured."""
+    """Hear the child until it closed both streams; return what was captured."""
     captured: list[bytes] = []
-    to_feed = (stdin or "").encode()
     with selectors.DefaultSelector() as selector:
         assert child.stdout is not None
         assert child.stderr is not None
         selector.register(child.stdout, selectors.EVENT_READ, "stdout")
         selector.register(child.stderr, selectors.EVENT_READ, "stderr")
-        if child.stdin is not None:
-            selector.register(child.stdin, selectors.EVENT_WRITE, "stdin")
         while selector.get_map():
             left = None if timeout is None else began + timeout - time.monotonic()
             if left is not None and left <= 0:
@@ -321,15 +330,7 @@ def _converse(
             if not ready and child.poll() is not None:
                 break
             for key, _ in ready:
-                descriptor = key.fd
-                if key.data == "stdin":
-                    to_feed = _feed(descriptor, to_feed)
-                    if not to_feed:
-                        selector.unregister(key.fileobj)
-                        assert child.stdin is not None
-                        child.stdin.close()
-                    continue
-                data = os.read(descriptor, _READ_BYTES)
+                data = os.read(key.fd, _READ_BYTES)
                 if not data:
                     selector.unregister(key.fileobj)
                 elif key.data == "stdout" and capture:
@@ -337,10 +338,3 @@ def _converse(
                 else:
                     talk.hear(key.data, data)
     return b"".join(captured).decode("utf-8", "replace")
-
-
-def _feed(descriptor: int, data: bytes) -> bytes:
-    try:
-        return data[os.write(descriptor, data[:_READ_BYTES]) :]
-    except BrokenPipeError:
-        return b""

@@ -51,6 +51,8 @@ class Settings(Section, frozen=True, kw_only=True):
     """Who the processes run as when supervisor starts them as root."""
     signers: str = ""
     """An allowed_signers file, see ssh-keygen(1): only what one of them signed is installed."""
+    pass_env: tuple[str, ...] = ()
+    """Variables of whoever starts a process that its code may see; it sees no others of them."""
     pinned: tuple[str, ...] = ()
     """Versions that are never pruned."""
     supervisor: SupervisorSection = SupervisorSection()

@@ -16,7 +16,7 @@ from artifact import steps
 from artifact.archive import signature
 from artifact.errors import Refused
 from artifact.host.commands import prune
-from artifact.host.processes import applications
+from artifact.host.processes import application_checks
 from artifact.host.records import releases
 from artifact.manifest import Install, Process
 from surroundings.waiting import await_
@@ -208,7 +208,7 @@ def test_djangos_checks_are_told_and_only_errors_stop_an_install(
 
     def checked(version: str) -> list[str]:
         described = releases.read(shop.site, version).manifest
-        return applications.check(shop.site, described, heard.append)
+        return application_checks.check(shop.site, described, heard.append)
 
     (note,) = checked("1")
     assert "shop.W1" in note

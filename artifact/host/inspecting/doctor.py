@@ -14,7 +14,7 @@ from artifact import stores
 from artifact.configuration.site_toml import Settings
 from artifact.errors import ArtifactError, ConfigurationError, Refused
 from artifact.host.inspecting import preflight, status
-from artifact.host.processes import health, launch, programs
+from artifact.host.processes import application, health, programs
 from artifact.host.processes.target import Target, manager_of
 from artifact.host.records import freeze, history, releases, settings
 from artifact.host.records.problem import Problem
@@ -148,7 +148,7 @@ def _rights(subject: _Subject) -> Iterator[Problem]:
             f"{site.private} has mode {mode:04o}: others can reach the private sockets",
             f"chmod 0700 {site.private}",
         )
-    user = launch.user_of(site)
+    user = application.user_of(site)
     for path in (site.root, site.releases, site.environments, site.shared, *_live(subject)):
         if path.is_dir() and not preflight.may(user, path, 0o5):
             yield Problem(

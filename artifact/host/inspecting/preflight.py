@@ -11,7 +11,8 @@ from pathlib import Path
 from artifact import process
 from artifact.errors import ArtifactRejected, ConfigurationError
 from artifact.host.inspecting.observe import Facts
-from artifact.host.processes import launch, programs
+from artifact.host.processes import programs
+from artifact.host.processes.application import user_of
 from artifact.host.processes.target import Target
 from artifact.host.records import settings
 from artifact.host.records.problem import Problem as Problem  # others know it by this name
@@ -155,7 +156,7 @@ def interpreter(wanted: Python) -> Iterator[Problem]:
 def readable(site: Site, wanted: Python) -> Iterator[Problem]:
     """Find whether the processes' user cannot reach the interpreter: as root we can."""
     try:
-        user = launch.user_of(site)
+        user = user_of(site)
         real = Path(wanted.interpreter).resolve(strict=True)
     except (ConfigurationError, OSError):
         return  # said elsewhere
@@ -228,7 +229,7 @@ def shared_files(site: Site, shared: Sequence[str]) -> Iterator[Problem]:
 def application(site: Site) -> Iterator[Problem]:
     """Find a user who is not there, and an env file that cannot be read."""
     try:
-        launch.user_of(site)
+        user_of(site)
         settings.application_variables(site)
     except ConfigurationError as error:
         yield Problem(error.message, error.hint)

@@ -8,7 +8,6 @@ itself, or it cannot be reached.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -16,7 +15,7 @@ import msgspec
 from artifact import process, steps
 from artifact.errors import Refused
 from artifact.host.migrations import commands
-from artifact.host.processes import launch
+from artifact.host.processes import application
 from artifact.host.records import releases
 from artifact.host.records.releases import Release
 from artifact.site import Site
@@ -25,8 +24,7 @@ Risk = Literal["safe", "unsafe", "unknown"]
 Outcome = Literal["current", "pending", "ahead", "conflict", "unreachable"]
 Kind = Literal["django", "alembic", "commands", ""]
 
-_PROBES = Path(__file__).parents[1] / "probes"
-_PROBE = {"django": _PROBES / "migrations.py", "alembic": _PROBES / "revisions.py"}
+_PROBE = {"django": "migrations", "alembic": "revisions"}
 _LOOK_SECONDS = 120.0
 
 
@@ -185,21 +183,7 @@ def ask(
         Refused: the application does not load.
         process.ChildFailed: the probe died.
     """
-    user = launch.user_of(site)
-    environment = launch.environment_variables(site, found, user)
-    if found.manifest.django:
-        # The site's env file has the last word, as it has for the processes.
-        environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
-    whole = {**request, "user": launch.to_become(user)}
-    ran = process.run(
-        [str(found.environment / "bin" / "python"), str(_PROBE[kind(found)])],
-        cwd=found.directory,
-        env=environment,
-        stdin=msgspec.json.encode(whole).decode(),
-        capture=True,
-        timeout=timeout,
-        tell=tell,
-    )
+    ran = application.ask(site, found, _PROBE[kind(found)], request, timeout=timeout, tell=tell)
     answer = ran.stdout.encode()
     broken = msgspec.json.decode(answer, type=_Broken).broken
     if broken:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-if TYPE_CHECKING:
-    from artifact.host.probes import verdicts
-else:
-    import verdicts
+from . import verdicts
 
 Key = Tuple[str, str]
 Known = Optional[Dict[str, List[str]]]

@@ -1,7 +1,7 @@
 """Tell which of Alembic's revisions a release has before it, or run them: in its interpreter.
 
-Reads a request as JSON from stdin and answers with JSON on stdout, in the shape of `migrations`.
-The application's own env.py opens the databases, and the `alembic` of its environment migrates.
+It answers in the shape of `migrations`. The application's own env.py opens the databases, and the
+`alembic` of its environment migrates.
 Nobody judges revisions: their code is free, so that each is "unknown".
 
 Python 3.8 and Alembic 1.8 are enough.
@@ -17,13 +17,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
-if TYPE_CHECKING:
-    from artifact.host.probes import answering, single_flight
-else:
-    import answering
-    import single_flight
+from . import answering, single_flight
 
 Known = Optional[Dict[str, List[str]]]
 Look = Callable[[], Dict[str, Any]]
@@ -34,7 +30,6 @@ _APP = "alembic"
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
     """Do what is asked."""
-    sys.path.insert(0, os.getcwd())
     script = _script()
     if request["mode"] == "look":
         return _look(script, request["known"])
@@ -278,15 +273,15 @@ def _outcome(
 
 def _ask(known: Known) -> Dict[str, Any]:
     """Look at the databases in a process of its own."""
-    look = {"mode": "look", "known": known, "user": None}
+    look = {"mode": "look", "known": known}
     ran = subprocess.run(
-        [sys.executable, os.path.abspath(__file__)],
-        input=json.dumps(look),
+        [sys.executable, "-"],
+        input=answering.program(answering.texts, "revisions", look),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    found: Dict[str, Any] = json.loads(ran.stdout)
+    found: Dict[str, Any] = json.loads(ran.stdout.rpartition("\n")[2])
     if "broken" in found:
         raise RuntimeError(found["broken"])
     return found
@@ -318,7 +313,3 @@ def _alembic(verb: str, target: str, lock_timeout: float) -> str:
 def _say(text: str) -> None:
     """Tell the tool, which knows by the prefix that it is not the application that speaks."""
     print(f"artifact: {text}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    answering.respond(answer)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, Dict, List, Set
+from typing import Any, Dict, List, Set
 
-if TYPE_CHECKING:
-    from artifact.host.probes import history, single_flight
-else:
-    import history
-    import single_flight
+from . import history, single_flight
 
 
 def run(request: Dict[str, Any]) -> Dict[str, Any]:

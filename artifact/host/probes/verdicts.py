@@ -6,12 +6,9 @@ judged, not SQL: what an operation means for code stands in the object, in the S
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
-if TYPE_CHECKING:
-    from artifact.host.probes import alterations
-else:
-    import alterations
+from . import alterations
 
 SAFE, UNSAFE, UNKNOWN = "safe", "unsafe", "unknown"
 _GRAVITY = (SAFE, UNKNOWN, UNSAFE)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from artifact import files, process, steps
 from artifact.errors import Refused
-from artifact.host.processes import applications, health, launch, servers
+from artifact.host.processes import application, application_checks, health, launch, servers
+from artifact.host.records import releases
 from artifact.manifest import Manifest
 from artifact.site import Site
 
@@ -26,9 +27,9 @@ def check(site: Site, manifest: Manifest, tell: steps.Listener) -> str:
             not answer its health path.
     """
     with steps.waiting(tell, "the environment's interpreter had started"):
-        _interpreter_starts(site, manifest)
+        _interpreter_starts(site, manifest, tell)
     with steps.waiting(tell, f"{manifest.reference} had checked itself"):
-        asked = applications.check(site, manifest, tell)
+        asked = application_checks.check(site, manifest, tell)
     for name, described in manifest.processes.items():
         if servers.takes_slots(described):
             with steps.waiting(tell, f"{name} had answered on a private socket"):
@@ -38,10 +39,13 @@ def check(site: Site, manifest: Manifest, tell: steps.Listener) -> str:
     return ", ".join(asked) or "the environment starts"
 
 
-def _interpreter_starts(site: Site, manifest: Manifest) -> None:
-    python = site.release(manifest.version).resolve() / "virtualenv" / "bin" / "python"
+def _interpreter_starts(site: Site, manifest: Manifest, tell: steps.Listener) -> None:
+    found = releases.read(site, manifest.version)
+    python = application.python_of(found)
     try:
-        process.read([str(python), "-I", "-c", "pass"], env={}, timeout=_ENVIRONMENT_SECONDS)
+        application.run(
+            site, found, [python, "-I", "-c", "pass"], timeout=_ENVIRONMENT_SECONDS, tell=tell
+        )
     except process.ChildFailed as error:
         raise Refused(
             f"the environment of {manifest.reference} does not start: {error}",

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from artifact import process, variables
-from artifact.errors import ConfigurationError, Refused, UsageError
-from artifact.host.processes import servers
-from artifact.host.records import releases, settings, state
+from artifact.errors import Refused, UsageError
+from artifact.host.processes import application, servers
+from artifact.host.records import releases, state
 from artifact.host.records.releases import Release
 from artifact.manifest import Process
 from artifact.services import sockets
@@ -28,10 +28,6 @@ from artifact.site import Site
 SMOKE = "smoke"
 """In place of a slot's number: the boot on a private socket, before a release may go live."""
 
-# Supervisor's or a shell's own Python must not reach into the application's.
-_FOREIGN = frozenset(
-    {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
-)
 _KEPT_DESCRIPTOR = 10
 """Where the lease goes: above the sockets that servers count from 3."""
 
@@ -80,46 +76,6 @@ def become_smoke(site: Site, name: str, version: str) -> None:
     _serve(site, name, version, slot=SMOKE, called=SMOKE)
 
 
-def environment_variables(site: Site, found: Release, user: pwd.struct_passwd) -> dict[str, str]:
-    """Return what the processes of a release see: ours, the user's home, the site's `env` file."""
-    mine = {name: value for name, value in variables.everything().items() if name not in _FOREIGN}
-    return {
-        **mine,
-        # supervisor changes the user but leaves the home of whoever started it.
-        "HOME": user.pw_dir,
-        "USER": user.pw_name,
-        "LOGNAME": user.pw_name,
-        "PATH": f"{found.environment / 'bin'}:{mine.get('PATH') or os.defpath}",
-        "VIRTUAL_ENV": str(found.environment),
-        # gunicorn trusts PWD before getcwd(), links included.
-        "PWD": str(found.directory),
-        "ARTIFACT_VERSION": found.manifest.version,
-        # What is missing is missing on purpose, and root could write it into the release.
-        "PYTHONDONTWRITEBYTECODE": "1",
-        **settings.application_variables(site),
-    }
-
-
-def user_of(site: Site) -> pwd.struct_passwd:
-    """Return who the site's processes run as: `site.toml`'s user where we are root, else we."""
-    name = settings.load(site).user
-    if not name or os.geteuid() != 0:
-        return pwd.getpwuid(os.geteuid())
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        raise ConfigurationError(
-            f"{site.settings}: user: there is no user {name!r} on this machine"
-        ) from None
-
-
-def to_become(user: pwd.struct_passwd) -> dict[str, str | int] | None:
-    """Return what a probe needs to become that user; None where we are it already."""
-    if user.pw_uid == os.geteuid():
-        return None
-    return {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
-
-
 def _serve(
     site: Site,
     name: str,
@@ -139,8 +95,8 @@ def _serve(
     lease = _lease(site, version)
     found = releases.read(site, version)
     described = _process(found, name)
-    user = user_of(site)
-    environment = environment_variables(site, found, user)
+    user = application.user_of(site)
+    environment = application.environment_of(site, found)
     sockets = 0
     if slot is not None:
         sockets = _place_sockets(site, name, slot, private=servers.answers_privately(described))

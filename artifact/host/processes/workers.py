@@ -14,7 +14,7 @@ import msgspec
 
 from artifact import steps
 from artifact.errors import ReleaseFailed
-from artifact.host.processes import applications, servers
+from artifact.host.processes import application_checks, servers
 from artifact.host.records import state
 from artifact.manifest import Process
 from artifact.services.process_manager import SLOTS, TURN, Member, program_name
@@ -109,7 +109,7 @@ def wait_until_settled(
     Raises:
         ReleaseFailed: one ends, or does not get up.
     """
-    deadline = time.monotonic() + applications.ANSWER_SECONDS + _START_SECONDS
+    deadline = time.monotonic() + application_checks.ANSWER_SECONDS + _START_SECONDS
     began: dict[str, tuple[int, float]] = {}
     while True:
         now = time.monotonic()
@@ -120,7 +120,7 @@ def wait_until_settled(
             if one.pid != began.get(one.name, (0, 0.0))[0]:
                 began[one.name] = one.pid, now
         up = min((now - began[one.name][1] if one.pid else 0.0 for one in found), default=now)
-        if up >= applications.ANSWER_SECONDS or (up >= _SETTLED_SECONDS and answered()):
+        if up >= application_checks.ANSWER_SECONDS or (up >= _SETTLED_SECONDS and answered()):
             return
         time.sleep(_POLL_SECONDS)
 
@@ -167,7 +167,7 @@ def _wake(
     names, numbers = [one.name for one in mine], [_number(one) for one in mine]
     with (
         steps.waiting(program.tell, f"{', '.join(names)} had come up"),
-        applications.answering(program.site, version, program.process, numbers) as answered,
+        application_checks.answering(program.site, version, program.process, numbers) as answered,
     ):
         wait_until_settled(program, names, version, answered=answered)
 

@@ -12,7 +12,7 @@ from artifact import files, steps
 from artifact.archive import toc, unpacking
 from artifact.archive.opening import Artifact
 from artifact.errors import Refused
-from artifact.host.processes import launch
+from artifact.host.processes import application
 from artifact.host.trees import incoming, links, tree, verified
 from artifact.host.trees.verified import ENVIRONMENT as ENVIRONMENT
 from artifact.site import Site
@@ -123,7 +123,7 @@ def _complete(
 ) -> None:
     """Add to a release what is not in the artifact, and make all of it durable."""
     _describe(artifact, site, staged / ".artifact")
-    user = launch.user_of(site)
+    user = application.user_of(site)
     key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
     replaced = links.link(site, staged, key, shared, owner)
     for path in replaced:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from artifact import files, process, steps
 from artifact.errors import Refused
-from artifact.host.processes import launch, servers
+from artifact.host.processes import application, servers
 from artifact.host.records import releases
 from artifact.host.records.releases import Release
 from artifact.manifest import Manifest
 from artifact.site import Site
 
-_PROBE = Path(__file__).parents[1] / "probes" / "checks.py"
 _SECONDS = 300.0
 ANSWER_SECONDS = 30.0
 """How long a worker may take to answer that it is there; one that is at work does not answer."""
@@ -33,12 +31,10 @@ class _Check(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    failing: dict[str, int]
-    """Process to the status of its command."""
-    checks: list[_Check]
-    tasks: dict[str, int]
+    checks: list[_Check] = []
+    tasks: dict[str, int] = {}
     """Process to how many tasks it knows."""
-    broken: dict[str, str]
+    failed: dict[str, str] = {}
     """What does not load, and why."""
 
 
@@ -51,12 +47,14 @@ def check(site: Site, manifest: Manifest, tell: steps.Listener) -> list[str]:
     Raises:
         Refused: something does not load, or Django's checks found an error.
     """
-    request = _request(site, manifest)
-    if not any(request.values()):
-        return []
     found = releases.read(site, manifest.version)
-    answer, tail = _ask(found, site, request, tell)
-    _judge(manifest, site, answer, tail)
+    request = _request(found)
+    answer = _Answer()
+    if any(request.values()):
+        answer, tail = _ask(site, found, request, tell)
+        _refuse_broken(manifest, site, answer, tail)
+    _start_servers(site, found, tell)
+    _refuse_errors(manifest, answer)
     notes = [f"{name} has {count} tasks" for name, count in answer.tasks.items()]
     if request["django"]:
         notes.append(_deployment(answer, tell))
@@ -77,54 +75,34 @@ def answering(
     """
     found = releases.read(site, version)
     described = found.manifest.processes[name]
-    application = _application(described.command)
-    if not application or servers.named([], described, name, 0) == []:
+    app = _celery_app(described.command)
+    if not app or servers.named([], described, name, 0) == []:
         yield lambda: True
         return
     names = [servers.node(name, number) for number in numbers]
-    request = {"application": application, "names": names, "seconds": ANSWER_SECONDS}
-    environment, user = _variables(found, site)
-    argv = [str(found.environment / "bin" / "python"), str(_PROBE)]
-    argv += [msgspec.json.encode({**request, "user": user}).decode()]
+    request = {"application": app, "names": names, "seconds": ANSWER_SECONDS}
     site.failures.mkdir(mode=0o700, exist_ok=True)
     log = site.failures / f"{version}-{name}-asked.log"
-    with process.running(argv, log=log, cwd=found.directory, env=environment) as child:
+    with application.asking(site, found, "celery_ping", request, log=log) as child:
         yield lambda: bool(child.failure)
     files.remove_tree(log)
 
 
-def _variables(found: Release, site: Site) -> tuple[dict[str, str], dict[str, Any] | None]:
-    """Return what the application sees, and the user to become; None for who we are."""
-    user = launch.user_of(site)
-    environment = launch.environment_variables(site, found, user)
-    if found.manifest.django:
-        # The site's env file has the last word, as it has for the processes.
-        environment.setdefault("DJANGO_SETTINGS_MODULE", found.manifest.django)
-    return environment, launch.to_become(user)
-
-
-def _request(site: Site, manifest: Manifest) -> dict[str, Any]:
-    release = site.release(manifest.version).resolve()
-    environment = release / "virtualenv"
+def _request(found: Release) -> dict[str, Any]:
+    manifest = found.manifest
     return {
         # Elsewhere than at the top, it may do to sys.path what nobody here knows.
-        "django": (release / "manage.py").is_file()
+        "django": (found.directory / "manage.py").is_file()
         and bool(manifest.django or "django" in manifest.environment.packages),
         "celery": {
-            name: application
-            for name, process in manifest.processes.items()
-            if process.server == "celery" and (application := _application(process.command))
-        },
-        # One that takes slots is booted and asked, which tells more.
-        "commands": {
-            name: [*servers.argv(manifest, name, environment, sockets=0), "--check-config"]
-            for name, process in manifest.processes.items()
-            if process.server == "gunicorn" and not servers.takes_slots(process)
+            name: app
+            for name, described in manifest.processes.items()
+            if described.server == "celery" and (app := _celery_app(described.command))
         },
     }
 
 
-def _application(command: str) -> str:
+def _celery_app(command: str) -> str:
     """Return what a celery command names as its application; empty where it names none here."""
     words = shlex.split(command)
     if any(word.partition("=")[0] == "--workdir" for word in words):
@@ -140,19 +118,10 @@ def _application(command: str) -> str:
 
 
 def _ask(
-    found: Release, site: Site, request: dict[str, Any], tell: steps.Listener
+    site: Site, found: Release, request: dict[str, Any], tell: steps.Listener
 ) -> tuple[_Answer, tuple[str, ...]]:
-    environment, user = _variables(found, site)
     try:
-        ran = process.run(
-            [str(found.environment / "bin" / "python"), str(_PROBE)],
-            cwd=found.directory,
-            env=environment,
-            stdin=msgspec.json.encode({**request, "user": user}).decode(),
-            capture=True,
-            timeout=_SECONDS,
-            tell=tell,
-        )
+        ran = application.ask(site, found, "checks", request, timeout=_SECONDS, tell=tell)
     except process.ChildFailed as error:
         raise Refused(
             f"{found.manifest.reference} cannot be checked: {error}", output=error.tail
@@ -160,20 +129,34 @@ def _ask(
     return msgspec.json.decode(ran.stdout.encode(), type=_Answer), ran.tail
 
 
-def _judge(manifest: Manifest, site: Site, answer: _Answer, tail: tuple[str, ...]) -> None:
-    for what, why in answer.broken.items():
+def _start_servers(site: Site, found: Release, tell: steps.Listener) -> None:
+    """Have servers check their own configuration, where they are not booted and asked anyway."""
+    for name, described in found.manifest.processes.items():
+        if described.server != "gunicorn" or servers.takes_slots(described):
+            continue
+        argv = servers.argv(found.manifest, name, found.environment, sockets=0)
+        argv.append("--check-config")
+        try:
+            application.run(site, found, argv, timeout=_SECONDS, tell=tell)
+        except process.ChildFailed as error:
+            raise Refused(
+                f"{name} of {found.manifest.reference} is refused by gunicorn --check-config, "
+                f"which {error.reason}",
+                hint="the last lines it printed stand above",
+                output=error.tail,
+            ) from error
+
+
+def _refuse_broken(manifest: Manifest, site: Site, answer: _Answer, tail: tuple[str, ...]) -> None:
+    for what, why in answer.failed.items():
         raise Refused(
             f"{what} of {manifest.reference} does not load: {why}",
             hint=f"are all the variables it needs in {site.variables}?",
             output=tail,
         )
-    for name, status in answer.failing.items():
-        raise Refused(
-            f"{name} of {manifest.reference} is refused by gunicorn --check-config, "
-            f"which {process.describe(status)}",
-            hint="the last lines it printed stand above",
-            output=tail,
-        )
+
+
+def _refuse_errors(manifest: Manifest, answer: _Answer) -> None:
     serious = [f"({one.id}) {one.text}" for one in answer.checks if one.serious]
     if serious:
         raise Refused(
