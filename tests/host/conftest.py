@@ -9,12 +9,19 @@ import pytest
 
 from artifact import files
 from tests.host import databases
-from tests.host.machine import Environment, Machine, make_environment
+from tests.host.machine import Environment, Machine, make_environment, open_interpreter
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return make_environment(tmp_path_factory.mktemp("environment"))
+
+
+@pytest.fixture(scope="session")
+def open_environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """One whose interpreter every user of this machine can run."""
+    directory = tmp_path_factory.mktemp("open")
+    return make_environment(directory, interpreter=open_interpreter())
 
 
 @pytest.fixture

@@ -74,11 +74,20 @@ class Environment:
     python: manifest.Python
 
 
-def make_environment(directory: Path, *packages: str) -> Environment:
+def open_interpreter() -> str:
+    """Return a Python that every user can run: ours may be in a directory that is root's own."""
+    for place in (os.path.realpath(sys.executable), "/usr/local/bin/python3", "/usr/bin/python3"):
+        path = Path(place).resolve()
+        if path.exists() and all(one.stat().st_mode & 0o1 for one in path.parents):
+            return str(path)
+    raise AssertionError("no Python that all can run: apt-get install python3")
+
+
+def make_environment(directory: Path, *packages: str, interpreter: str = "") -> Environment:
     """Create one with the servers, or with these packages; needs PyPI, or uv's cache of it."""
     path = directory / "environment"
     uv = str(Path(sys.executable).with_name("uv"))
-    interpreter = os.path.realpath(sys.executable)
+    interpreter = interpreter or os.path.realpath(sys.executable)
     make = [uv, "venv", "--quiet", "--python", interpreter, str(path)]
     subprocess.run(make, check=True, capture_output=True)
     install = [uv, "pip", "install", "--quiet", "--python", str(path / "bin/python")]

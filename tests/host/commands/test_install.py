@@ -114,6 +114,8 @@ def test_one_that_works_only_when_tried_is_taken_back(machine: Machine) -> None:
         "    start_response('200 OK' if good else '500 Oops', [])\n"
         "    return [b'new']\n"
     )
+    machine.site.root.mkdir()
+    machine.site.settings.write_text('pass-env = ["SUPERVISOR_ENABLED"]\n')
     machine.start_supervisord()
     assert machine.install(machine.build("1337")).returncode == 0
     failed = machine.install(machine.build("1338", files={"app.py": code}))

@@ -18,7 +18,7 @@ from django.db import connection, migrations, models
 from django.db.migrations.state import ProjectState
 from django.db.models import functions
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "artifact" / "host" / "probes"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "artifact" / "host"))
 
 NAMES = {**vars(models), **vars(functions), **vars(migrations), **vars(of_postgresql)}
 NAMES["__name__"] = "shop.migrations"
@@ -95,7 +95,7 @@ def prove(source: str, number: int) -> dict[str, str]:
     if TYPE_CHECKING:
         from artifact.host.probes import verdicts
     else:
-        import verdicts
+        from probes import verdicts
 
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA proof_{number}")

@@ -21,7 +21,7 @@ from artifact.host.records import state
 from artifact.host.records.state import State
 from artifact.manifest import Install, Process
 from surroundings.waiting import await_
-from tests.host.machine import ARTIFACT, Machine
+from tests.host.machine import ARTIFACT, Environment, Machine
 
 
 @contextmanager
@@ -176,14 +176,13 @@ def test_a_line_of_the_env_file_that_is_none_is_named_but_not_shown(machine: Mac
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_root_becomes_the_sites_user(
-    machine: Machine, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_root_becomes_the_sites_user(tmp_path: Path, open_environment: Environment) -> None:
+    machine = Machine(tmp_path, open_environment)
     for parent in machine.directory, *machine.directory.parents[:-2]:
         parent.chmod(0o755)
     machine.site.root.mkdir()
     machine.site.settings.write_text('user = "nobody"\n[install]\nrestart = "none"\n')
-    who = """sh -c 'echo $(id -u) $(id -G) $HOME'"""  # the interpreter may be root's own
+    who = """sh -c 'echo $(id -u) $(id -G) $HOME'"""
     done = machine.install(machine.build("1", processes={"web": Process(command=who)}))
     assert done.returncode == 0, done.stderr
     with executed(machine) as child:
@@ -199,8 +198,11 @@ def test_root_becomes_the_sites_user(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_the_sites_user_need_not_reach_where_we_are_installed(machine: Machine) -> None:
+def test_the_sites_user_need_not_reach_where_we_are_installed(
+    tmp_path: Path, open_environment: Environment
+) -> None:
     """Its server reads one of our files, and root may have installed us in /root."""
+    machine = Machine(tmp_path, open_environment)
     for parent in machine.directory, *machine.directory.parents[:-2]:
         parent.chmod(0o755)
     hidden = machine.directory / "root"
@@ -208,7 +210,7 @@ def test_the_sites_user_need_not_reach_where_we_are_installed(machine: Machine) 
     hidden.chmod(0o700)
     machine.site.root.mkdir()
     machine.site.settings.write_text('user = "nobody"\n[install]\nrestart = "none"\n')
-    # The interpreter may be root's own, so a shell plays uvicorn's part.
+    # A shell plays uvicorn's part.
     web = machine.web("sh -c 'id -un; cat \"$0\"' -m uvicorn")
     # It is no server, so the release is refused; it stays, for a person to look into it.
     refused = machine.install(machine.build("1", processes={"web": web}))

@@ -36,6 +36,7 @@ def test_a_release_that_breaks_when_live_leaves_all_there_is_to_know(machine: Ma
     )
     machine.site.root.mkdir()
     machine.site.variables.write_text("API_KEY=hunter2hunter2\n")
+    machine.site.settings.write_text('pass-env = ["SUPERVISOR_ENABLED"]\n')
     machine.start_supervisord()
     assert machine.install(machine.build("1")).returncode == 0
     failed = machine.install(machine.build("2", files={"app.py": code}))
