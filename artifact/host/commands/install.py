@@ -15,7 +15,7 @@ from artifact.host.commands import recover, switch
 from artifact.host.commands.switch import SwitchOptions
 from artifact.host.inspecting import observe, preflight, status
 from artifact.host.inspecting.observe import Facts
-from artifact.host.migrations import foreseen
+from artifact.host.migrations import preview
 from artifact.host.runs import switching
 from artifact.host.runs.run import SwitchingRun
 from artifact.host.runs.switching import Plan
@@ -136,7 +136,7 @@ def _plan(facts: Facts, options: InstallOptions, *, read_migrations: bool) -> In
         stages = (arriving, (switch.check_step(target),))
     else:
         before = old.manifest if old is not None else None
-        news = foreseen.news(before, facts.artifact, judged=read_migrations)
+        news = preview.news(before, facts.artifact, judged=read_migrations)
         stages = (arriving, switch.steps_of(target, digest, live, options, news))
     problems = preflight.problems(facts, artifact_command=options.command)
     return msgspec.structs.replace(described, stages=stages, problems=tuple(problems))

@@ -24,6 +24,7 @@ _NO_SCHEMA = frozenset(
 )
 # Each holds all that those before it hold.
 _WHOLE_NUMBERS = ("smallint", "integer", "bigint")
+_NOTHING = object()
 _SERIALS = {"smallserial": "smallint", "serial": "integer", "bigserial": "bigint"}
 
 
@@ -185,9 +186,9 @@ def _database_type(field: Any, connection: Any) -> str:
 
 
 def _has_database_default(field: Any) -> bool:
-    from django.db.models import NOT_PROVIDED
-
-    return getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
+    # Django's own word for "none" is a class, before Django 5.0 there is no attribute.
+    given = getattr(field, "db_default", _NOTHING)
+    return given is not _NOTHING and getattr(given, "__name__", "") != "NOT_PROVIDED"
 
 
 def _is_reference(field: Any) -> bool:

@@ -225,10 +225,8 @@ def judged(history: History, chosen: Set[Key]) -> Iterator[Dict[str, Any]]:
             before = state.clone()
             operation.state_forwards(migration.app_label, state)
             place = verdicts.Place(executor.connection, migration.app_label, before, state, fresh)
-            verdict = verdicts.judge(operation, place)
-            verdicts.remember(operation, place)
-            found.append(verdict)
-            rows.append(_operation(operation, verdict))
+            found.append(verdicts.judge(operation, place))
+            rows.append(_operation(operation, found[-1]))
         total = verdicts.marked(migration) or verdicts.worst(found)
         if not history.applied:
             total = verdicts.Verdict(verdicts.SAFE, "no code has used this database before")

@@ -1,7 +1,9 @@
 """Judge migration operations: does the old code still work on the new schema, and what is locked.
 
-Runs in a release's own interpreter: Python 3.8 and Django 3.2 are enough. Operation objects are
-judged, not SQL: what an operation means for code stands in the object, in the SQL only its effect.
+Runs in a release's own interpreter, where Python 3.8 and Django 3.2 are enough, and in ours, where
+there is no Django: `preview` has operations judged as their text has them, without any schema.
+Operation objects are judged, not SQL: what an operation means for code stands in the object, in the
+SQL only its effect.
 """
 
 from __future__ import annotations
@@ -27,8 +29,14 @@ class Verdict(NamedTuple):
     lock: str = NONE
 
 
+_NOT_TOLD = Verdict(UNKNOWN, "only the schema tells", TABLE)
+
+
 class Place(NamedTuple):
-    """Where an operation stands: its application, and the schema before and after it."""
+    """Where an operation stands: its application, and the schema before and after it.
+
+    Where the states have no models, nothing is known of the schema.
+    """
 
     connection: Any
     app: str
@@ -69,20 +77,32 @@ def marked(migration: Any) -> Optional[Verdict]:
 
 
 def judge(operation: Any, place: Place) -> Verdict:
-    """Judge one operation; never raises for an operation of an unknown kind."""
+    """Judge one operation, which those before it in the plan decide about, too.
+
+    Never raises for an operation of an unknown kind.
+    """
+    kind = _kind(operation)
+    judged = judge_kind(kind or type(operation).__name__, operation, place)
     if not _applies(operation, place):
         return Verdict(SAFE, f"nothing of it is for the database {place.connection.alias!r}")
-    kind = _kind(operation)
-    if kind is None:
-        name = type(operation).__name__
-        return Verdict(UNKNOWN, f"nobody but its author knows what {name} does", TABLE)
-    judged: Verdict = _JUDGES[kind](operation, place)
     return judged
 
 
-def remember(operation: Any, place: Place) -> None:
+def judge_kind(kind: str, operation: Any, place: Place) -> Verdict:
+    """Judge what has the attributes of one of Django's operations.
+
+    Args:
+        kind: the name of Django's own class.
+    """
+    if kind not in _JUDGES:
+        return Verdict(UNKNOWN, f"nobody but its author knows what {kind} does", TABLE)
+    judged: Verdict = _JUDGES[kind](operation, place)
+    _remember(kind, operation, place.app, place.fresh)
+    return judged
+
+
+def _remember(kind: str, operation: Any, app: str, fresh: Fresh) -> None:
     """Note what the operation makes that no old code knows."""
-    kind, app, fresh = _kind(operation), place.app, place.fresh
     if kind == "CreateModel":
         fresh.models.add((app, operation.name.lower()))
     elif kind == "RenameModel" and (app, operation.old_name.lower()) in fresh.models:
@@ -118,7 +138,7 @@ def _applies(operation: Any, place: Place) -> bool:
         return True
     hints: Dict[str, Any] = getattr(operation, "hints", {})
     name = getattr(operation, "model_name", None) or getattr(operation, "name", None)
-    if hasattr(operation, "model_name") or _kind(operation) in _OF_A_MODEL:
+    if hasattr(operation, "model_name") or _kind(operation) in OF_A_MODEL:
         hints = {"model_name": str(name).lower()}
     return bool(router.allow_migrate(place.connection.alias, place.app, **hints))
 
@@ -127,6 +147,18 @@ def _model(place: Place, name: str) -> Any:
     return place.before.models.get((place.app, name.lower())) or place.after.models.get(
         (place.app, name.lower())
     )
+
+
+def _field(place: Place, state: Any, model: str, name: str) -> Any:
+    """Return a field of a schema; None where nobody knows the schema."""
+    found = state.models.get((place.app, model.lower()))
+    return found and found.fields[name]
+
+
+def _options(place: Place, name: str) -> Optional[List[Dict[str, Any]]]:
+    """Return a model's options before and after; None where nobody knows the schema."""
+    states = [state.models.get((place.app, name.lower())) for state in (place.before, place.after)]
+    return None if any(one is None for one in states) else [one.options for one in states]
 
 
 def _untouched(operation: Any, place: Place, name: str) -> Optional[Verdict]:
@@ -185,9 +217,8 @@ def _rename_field(operation: Any, place: Place) -> Verdict:
     unseen = _unseen(operation, place, operation.old_name)
     if unseen:
         return unseen
-    where = (place.app, operation.model_name.lower())
-    field = place.before.models[where].fields[operation.old_name]
-    if field.db_column:
+    field = _field(place, place.before, operation.model_name, operation.old_name)
+    if field is not None and field.db_column:
         return Verdict(SAFE, "the column has a name of its own and keeps it")
     return Verdict(
         UNSAFE, f"the old code looks for the column under the name {operation.old_name}", SHORT
@@ -195,21 +226,24 @@ def _rename_field(operation: Any, place: Place) -> Verdict:
 
 
 def _alter_table(operation: Any, place: Place) -> Verdict:
-    before, after = (
-        state.models[place.app, operation.name.lower()].options.get("db_table")
-        for state in (place.before, place.after)
-    )
-    if (before or None) == (after or None):
+    untouched = _untouched(operation, place, operation.name)
+    if untouched:
+        return untouched
+    options = _options(place, operation.name)
+    if options is None:
+        return _NOT_TOLD
+    before, after = (one.get("db_table") or None for one in options)
+    if before == after:
         return Verdict(SAFE, "the table keeps its name")
-    return _untouched(operation, place, operation.name) or Verdict(
-        UNSAFE, "the old code looks for the table under its old name", SHORT
-    )
+    return Verdict(UNSAFE, "the old code looks for the table under its old name", SHORT)
 
 
 def _add_field(operation: Any, place: Place) -> Verdict:
     untouched = _untouched(operation, place, operation.model_name)
     if untouched:
         return untouched
+    if operation.field is None:
+        return _NOT_TOLD
     return Verdict(*alterations.added(operation.field, place.connection))
 
 
@@ -217,9 +251,8 @@ def _remove_field(operation: Any, place: Place) -> Verdict:
     unseen = _unseen(operation, place, operation.name)
     if unseen:
         return unseen
-    where = (place.app, operation.model_name.lower())
-    field = place.before.models[where].fields[operation.name]
-    if alterations.has_no_column(field, place.connection):
+    field = _field(place, place.before, operation.model_name, operation.name)
+    if field is not None and alterations.has_no_column(field, place.connection):
         return Verdict(SAFE, "it has no column")
     what = "table of links" if getattr(field, "many_to_many", False) else "column"
     return Verdict(UNSAFE, f"the old code names the {what} of {operation.name}", SHORT)
@@ -229,8 +262,12 @@ def _alter_field(operation: Any, place: Place) -> Verdict:
     unseen = _unseen(operation, place, operation.name)
     if unseen:
         return unseen
-    where = (place.app, operation.model_name.lower())
-    before, after = (state.models[where].fields[operation.name] for state in place[2:4])
+    before, after = (
+        _field(place, state, operation.model_name, operation.name)
+        for state in (place.before, place.after)
+    )
+    if before is None or after is None:
+        return _NOT_TOLD
     return Verdict(*alterations.altered(before, after, operation.name, place.connection))
 
 
@@ -246,11 +283,10 @@ def _unique_together(operation: Any, place: Place) -> Verdict:
     untouched = _untouched(operation, place, operation.name)
     if untouched:
         return untouched
-    key = operation.option_name
-    before, after = (
-        {tuple(row) for row in state.models[place.app, operation.name.lower()].options.get(key, ())}
-        for state in (place.before, place.after)
-    )
+    options = _options(place, operation.name)
+    if options is None:
+        return _NOT_TOLD
+    before, after = ({tuple(row) for row in one.get("unique_together", ())} for one in options)
     if after - before:
         return Verdict(UNSAFE, "the old code may write what it makes unique", WRITES)
     return Verdict(SAFE, "it only takes a constraint away", SHORT)
@@ -273,9 +309,7 @@ def _index_together(operation: Any, place: Place) -> Verdict:
 
 
 def _code(operation: Any, place: Place) -> Verdict:
-    from django.db.migrations import RunPython
-
-    if operation.code is RunPython.noop:
+    if getattr(operation.code, "__qualname__", "") == "RunPython.noop":
         return Verdict(SAFE, "going forwards it does nothing")
     if str(getattr(operation.code, "__module__", "")).startswith("django.contrib."):
         return Verdict(SAFE, "Django itself wrote it for code of both ages", SHORT)
@@ -284,14 +318,14 @@ def _code(operation: Any, place: Place) -> Verdict:
 
 
 def _sql(operation: Any, place: Place) -> Verdict:
-    from django.db.migrations import RunSQL
-
-    if operation.sql == RunSQL.noop:
+    if operation.sql == "":  # RunSQL.noop
         return Verdict(SAFE, "going forwards it does nothing")
     return Verdict(UNKNOWN, "nobody but its author knows what its SQL changes", TABLE)
 
 
 def _separate(operation: Any, place: Place) -> Verdict:
+    if operation.database_operations is None:
+        return _NOT_TOLD
     if not operation.database_operations:
         return Verdict(SAFE, "it changes only what Django knows of the schema")
     judged, before = [], place.before
@@ -341,7 +375,7 @@ _JUDGES: Dict[str, Any] = {
     "CreateCollation": _always(SAFE, "a new collation changes no table"),
     "RemoveCollation": _always(UNSAFE, "the old code may use the collation"),
 }
-_OF_A_MODEL = frozenset(
+OF_A_MODEL = frozenset(
     {
         "CreateModel",
         "DeleteModel",

@@ -6,8 +6,8 @@ import ast
 
 import pytest
 
-from artifact.host.migrations import foreseen
-from artifact.host.migrations.foreseen import Fresh
+from artifact.host.migrations import preview
+from artifact.host.probes.verdicts import nothing_fresh
 from artifact.manifest import Install
 from tests.host.machine import Machine
 from tests.host.migrations.test_migrations_verdicts import CASES
@@ -41,13 +41,16 @@ def text(operations: str) -> bytes:
 @pytest.mark.parametrize("name", CASES)
 def test_what_the_text_tells_is_what_the_schema_tells(name: str) -> None:
     proven, operations = CASES[name]
-    risk, _, kinds = foreseen.judge(text(operations), Fresh()).partition(": ")
+    risk, _, kinds = preview.judge(text(operations), nothing_fresh()).partition(": ")
     assert risk in {proven, "unknown", AT_WORST.get(name, proven)}, operations
     assert (risk == "safe") == (kinds == "")
 
 
-def test_what_comes_and_goes_is_foreseen_though_few_alterations_are() -> None:
-    told = [foreseen.judge(text(source), Fresh()).partition(":")[0] for _, source in CASES.values()]
+def test_what_comes_and_goes_is_told_though_few_alterations_are() -> None:
+    told = [
+        preview.judge(text(source), nothing_fresh()).partition(":")[0]
+        for _, source in CASES.values()
+    ]
     wanted = [risk for risk, _ in CASES.values()]
     assert sum(a == b for a, b in zip(told, wanted, strict=True)) >= 30
 
@@ -70,17 +73,17 @@ def test_only_what_is_surely_djangos_is_judged(operations: str, risk: str) -> No
     source = (
         f"{TOP}import own\nclass Migration(migrations.Migration):\n  operations = [{operations}]"
     )
-    assert foreseen.judge(source.encode(), Fresh()) == risk
+    assert preview.judge(source.encode(), nothing_fresh()) == risk
     marked = f"{source}\n  safe = Safe.before_deploy()"
-    assert foreseen.judge(marked.encode(), Fresh()) == "unknown"
+    assert preview.judge(marked.encode(), nothing_fresh()) == "unknown"
 
 
 def test_what_an_earlier_migration_made_no_old_code_knows() -> None:
-    fresh = Fresh()
-    assert foreseen.judge(text("CreateModel('New', [])"), fresh) == "safe"
-    assert foreseen.judge(text("RenameModel('New', 'Newer')"), fresh) == "safe"
-    assert foreseen.judge(text("RemoveField('newer', 'x')"), fresh) == "safe"
-    assert foreseen.judge(text("RemoveField('old', 'x')"), fresh) == "unsafe: RemoveField"
+    fresh = nothing_fresh()
+    assert preview.judge(text("CreateModel('New', [])"), fresh) == "safe"
+    assert preview.judge(text("RenameModel('New', 'Newer')"), fresh) == "safe"
+    assert preview.judge(text("RemoveField('newer', 'x')"), fresh) == "safe"
+    assert preview.judge(text("RemoveField('old', 'x')"), fresh) == "unsafe: RemoveField"
 
 
 def test_the_plan_tells_the_risk_of_what_is_new(machine: Machine) -> None:

@@ -1,49 +1,38 @@
-"""Foresee what a release's new migrations do to the old code, before anything is unpacked.
+"""Preview what a release's new migrations do to the old code, before anything is unpacked.
 
 Their text is read from the artifact and nothing of it is run, so that it is known at worst: what
 the schema or the author's own code decides is "unknown", and only the install itself can tell it.
+The verdicts are those of `probes/verdicts.py`, given without a schema.
 """
 
 from __future__ import annotations
 
 import ast
 import posixpath
-from collections.abc import Collection, Mapping
-
-import msgspec
+from collections.abc import Collection, Mapping, Sequence
+from types import SimpleNamespace
 
 from artifact.archive import checking, opening
 from artifact.archive.checking import Pieces
 from artifact.archive.opening import Artifact
 from artifact.archive.toc import Record
+from artifact.host.probes import verdicts
+from artifact.host.probes.verdicts import Fresh
 from artifact.host.trees import unpack
 from artifact.manifest import Manifest
 
-SAFE, UNSAFE, UNKNOWN = "safe", "unsafe", "unknown"
-"""As `artifact migrations` has them."""
+SAFE, UNSAFE, UNKNOWN = verdicts.SAFE, verdicts.UNSAFE, verdicts.UNKNOWN
 
-# What `probes/verdicts.py` says of operations whatever the schema is; a test compares the two.
-_ALWAYS_SAFE = frozenset(
-    {
-        *("CreateModel", "AlterModelTableComment", "AlterModelOptions", "AlterModelManagers"),
-        *("AlterIndexTogether", "AddIndex", "AddIndexConcurrently", "RemoveIndex", "RenameIndex"),
-        *("RemoveIndexConcurrently", "ValidateConstraint", "AlterConstraint", "RemoveConstraint"),
-        *("CreateExtension", "CreateCollation"),
-    }
-)
-_UNSAFE = frozenset(
-    {
-        *("DeleteModel", "RenameModel", "RemoveField", "RenameField", "RemoveCollation"),
-        *("AddConstraint", "AddConstraintNotValid", "AlterOrderWithRespectTo"),
-    }
-)
-_OF_A_MODEL = frozenset(
-    {
-        *("DeleteModel", "RenameModel", "RemoveField", "RenameField", "AddField", "AlterField"),
-        *("AddConstraint", "AddConstraintNotValid", "AlterOrderWithRespectTo"),
-        *("AlterModelTable", "AlterUniqueTogether"),
-    }
-)
+_APP = "-"
+"""In place of the application's label, for one application is judged at a time."""
+_NO_SCHEMA = SimpleNamespace(models={})
+_NAMES = ("name", "model_name", "old_name", "new_name")
+_UNTOLD: dict[str, object] = {
+    **dict.fromkeys(("code", "sql", "constraint", "database_operations")),
+    "options": {},
+    "fields": (),
+}
+"""What the verdicts ask an operation for, and its text does not tell."""
 
 
 def news(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str]:
@@ -59,7 +48,8 @@ def news(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str
     """
     found: list[str] = []
     for application, names in new_ones(live, artifact.manifest).items():
-        texts, fresh = _texts(artifact, application, names) if judged else {}, Fresh()
+        texts = _texts(artifact, application, names) if judged else {}
+        fresh = verdicts.nothing_fresh()
         for name in names:
             risk = f" ({judge(texts[name], fresh)})" if name in texts else ""
             found.append(f"{application}.{name}{risk}")
@@ -75,13 +65,6 @@ def new_ones(live: Manifest | None, manifest: Manifest) -> dict[str, list[str]]:
         for label, names in manifest.migrations.items()
     }
     return {label: names for label, names in found.items() if names}
-
-
-class Fresh(msgspec.Struct):
-    """What earlier operations made: no old code can use it. All in lower case."""
-
-    models: set[str] = msgspec.field(default_factory=set)
-    fields: set[tuple[str, str]] = msgspec.field(default_factory=set)
 
 
 def judge(text: bytes, fresh: Fresh) -> str:
@@ -177,58 +160,53 @@ def _dotted(node: ast.expr, names: Mapping[str, str]) -> str:
     return names.get(node.id, "") if isinstance(node, ast.Name) else ""
 
 
-def _judge(operation: ast.expr, names: Mapping[str, str], fresh: Fresh) -> str:
-    dotted = _dotted(operation, names)
-    if not isinstance(operation, ast.Call) or not dotted.startswith("django."):
+def _judge(written: ast.expr, names: Mapping[str, str], fresh: Fresh) -> str:
+    dotted = _dotted(written, names)
+    if not isinstance(written, ast.Call) or not dotted.startswith("django."):
         return UNKNOWN
     kind = dotted.rpartition(".")[2]
-    first = "old_name" if kind == "RenameModel" else "name"
-    model = _text(operation, 0, "model_name") or _text(operation, 0, first)
-    if kind == "CreateModel":
-        fresh.models.add(model)
-    if kind in _OF_A_MODEL and model in fresh.models:
-        if kind == "RenameModel":
-            fresh.models.add(_text(operation, 1, "new_name"))
-        return SAFE
-    if kind == "AddField":
-        fresh.fields.add((model, _text(operation, 1, "name")))
-        return _added(_argument(operation, 2, "field"), names)
-    if (model, _text(operation, 1, "name")) in fresh.fields and kind == "RemoveField":
-        return SAFE
-    if (model, _text(operation, 1, "old_name")) in fresh.fields and kind == "RenameField":
-        fresh.fields.add((model, _text(operation, 2, "new_name")))
-        return SAFE
-    if kind in _ALWAYS_SAFE:
-        return SAFE
-    return UNSAFE if kind in _UNSAFE else UNKNOWN
+    place = verdicts.Place(None, _APP, _NO_SCHEMA, _NO_SCHEMA, fresh)
+    return verdicts.judge_kind(kind, _operation(written, kind, names), place).risk
 
 
-def _added(column: ast.expr | None, names: Mapping[str, str]) -> str:
-    """Judge a column that a table gets which old code writes to."""
+def _operation(call: ast.Call, kind: str, names: Mapping[str, str]) -> SimpleNamespace:
+    """Return what looks like Django's operation, as far as its text tells."""
+    positional = {
+        "RenameModel": ("old_name", "new_name"),
+        "RenameField": ("model_name", "old_name", "new_name"),
+    }.get(kind, ("name",) if kind in verdicts.OF_A_MODEL else ("model_name", "name", "field"))
+    given = _arguments(call, positional)
+    texts = {name: _text(given.get(name)) for name in _NAMES}
+    return SimpleNamespace(**_UNTOLD, **texts, field=_field(given.get("field"), names))
+
+
+def _field(column: ast.expr | None, names: Mapping[str, str]) -> SimpleNamespace | None:
+    """Return what looks like Django's field; None where its text does not tell enough."""
     if not isinstance(column, ast.Call) or any(one.arg is None for one in column.keywords):
-        return UNKNOWN
-    given = {one.arg: one.value for one in column.keywords}
+        return None
+    given = _arguments(column, ())
     null = given.get("null")
-    if isinstance(null, ast.Constant) and null.value is True:
-        return SAFE
+    is_null = isinstance(null, ast.Constant) and null.value is True
     where, _, kind = _dotted(column, names).rpartition(".")
-    if not where.startswith("django.db.models") or null is not None:
-        return UNKNOWN
-    if kind in {"ManyToManyField", "GeneratedField"}:
-        return SAFE
+    if not is_null and (null is not None or not where.startswith("django.db.models")):
+        return None
+    field = SimpleNamespace(
+        null=is_null,
+        many_to_many=kind == "ManyToManyField",
+        generated=kind == "GeneratedField",
+        unique=kind == "OneToOneField" or not given.keys().isdisjoint({"unique", "primary_key"}),
+        db_index=False,
+    )
     if "db_default" in given:
-        unique = kind == "OneToOneField" or {"unique", "primary_key"} & given.keys()
-        return UNKNOWN if unique else SAFE
-    return UNSAFE
+        field.db_default = SimpleNamespace(resolve_expression=None)
+    return field
 
 
-def _argument(call: ast.Call, position: int, name: str) -> ast.expr | None:
-    if position < len(call.args):
-        return call.args[position]
-    return next((one.value for one in call.keywords if one.arg == name), None)
+def _arguments(call: ast.Call, positional: Sequence[str]) -> dict[str, ast.expr]:
+    named = {one.arg: one.value for one in call.keywords if one.arg is not None}
+    return {**dict(zip(positional, call.args, strict=False)), **named}
 
 
-def _text(call: ast.Call, position: int, name: str) -> str:
-    found = _argument(call, position, name)
-    value = found.value if isinstance(found, ast.Constant) else ""
-    return value.lower() if isinstance(value, str) else ""
+def _text(node: ast.expr | None) -> str:
+    value = node.value if isinstance(node, ast.Constant) else ""
+    return value if isinstance(value, str) else ""
