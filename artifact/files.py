@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import glob
-import json
+import hashlib
 import os
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,19 +21,17 @@ from typing import IO
 import msgspec
 
 from artifact import steps, variables
-from artifact.errors import Locked, Refused
+from artifact.errors import ArtifactError, Locked, Refused
 
 _COPY_BYTES = 1 << 30
 _WRITE_BYTES = 1 << 20
 _POLL_SECONDS = 0.1
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Replace a file in one step; after a crash it holds the old or the new content, whole."""
     content = data.encode() if isinstance(data, str) else data
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    with _beside(path) as beside:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(descriptor, mode)
@@ -40,6 +40,14 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
             os.fsync(descriptor)
         # A crash here leaves the old file and a dot file that the next write replaces.
         beside.replace(path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give the block a name to write to before it takes the place of `path`, durably."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield beside
         sync_directory(path.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -50,17 +58,24 @@ def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
 def written(path: Path) -> Iterator[IO[bytes]]:
     """Open a large file that gets its name, durable, when the block ends well; else none is left.
 
-    Several runs may write the same at once: each has its own beside it, named by the stream, and
-    the last one's stays.
+    Several runs may write the same file at once. Each has a file of its own beside it, named by the
+    stream, and the last one stays.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.new")
+
+    def make() -> Path:
+        beside.touch(exist_ok=False)
+        return beside
+
     try:
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
-            _remove_unlocked(left)
-        with _opened_locked(beside) as stream:
+            _remove_abandoned(left)
+        _, descriptor = _claimed(make, os.O_WRONLY)
+        # By its name, for the stream is to tell it.
+        with open(beside, "wb", _WRITE_BYTES, opener=lambda *_: descriptor) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            os.fsync(descriptor)
             # A crash before this line leaves the dot file only, which the next run removes.
             beside.replace(path)
         sync_directory(path.parent)
@@ -69,24 +84,7 @@ def written(path: Path) -> Iterator[IO[bytes]]:
             beside.unlink(missing_ok=True)
 
 
-def _opened_locked(path: Path) -> IO[bytes]:
-    while True:
-        stream = path.open("xb", buffering=_WRITE_BYTES)
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.fstat(stream.fileno()).st_nlink:
-            return stream
-        # Another run took it for abandoned in the moment before it was locked.
-        stream.close()
-
-
-def _remove_unlocked(path: Path) -> None:
-    """Remove what a killed run left; one that lives holds a lock on its file."""
-    with contextlib.suppress(OSError), path.open("rb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-
-
-def add(path: Path, data: bytes, *, mode: int) -> None:
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
     """Write a file that is not there yet into a tree that the caller makes durable as a whole."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "wb") as stream:
@@ -94,18 +92,13 @@ def add(path: Path, data: bytes, *, mode: int) -> None:
         stream.write(data)
 
 
-def point(link: Path, target: str) -> None:
+def replace_link(link: Path, target: str) -> None:
     """Make `link` a symlink to `target` in one step, whatever it pointed at before."""
-    beside = link.with_name(f".{link.name}.{os.getpid()}.new")
-    beside.unlink(missing_ok=True)
-    try:
+    with _beside(link) as beside:
+        beside.unlink(missing_ok=True)
         beside.symlink_to(target)
         # A crash here leaves the old link: unlink-then-symlink would leave a moment without one.
         beside.replace(link)
-        sync_directory(link.parent)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def sync_directory(path: Path) -> None:
@@ -122,15 +115,19 @@ def sync_filesystem(path: Path) -> None:
 
     One call for 17,000 files: an fsync each takes two to four times as long as unpacking them.
     """
-    # Python has sync(2) only, which waits for every disk; ctypes is imported by those who need it.
-    import ctypes
-
+    # Python has sync(2) only, which waits for every disk.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
             raise OSError(ctypes.get_errno(), "cannot be made durable", str(path))
     finally:
         os.close(descriptor)
+
+
+def sha256(path: str | Path) -> str:
+    """Return the digest of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as stream:  # no Path is made of a string: some are asked for thousands
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def copy_range(source: int, offset: int, length: int, sink: int) -> None:
@@ -186,20 +183,18 @@ def _remove(directory: Path) -> None:
 def scratch(above: Path | None = None, *, prefix: str = "artifact-scratch-") -> Iterator[Path]:
     """Make a directory for the block, after removing those that killed runs left.
 
-    Whoever works in one holds a lock on it, which ends with the process: a number of a process
-    would say nothing to a container that shares the directory.
+    A run holds a lock on its directory, which ends with the process. A process's number would say
+    nothing to a container that shares the directory.
 
     Args:
         above: where; for temporary files when left out.
         prefix: nobody else's names may begin so.
     """
-    # Imported late: it draws in `random`, which costs `artifact status` 5 ms.
-    import tempfile
-
     above = above or Path(tempfile.gettempdir())
     for left in above.glob(f"{glob.escape(prefix)}*"):
         _remove_abandoned(left)
-    path, descriptor = _claimed(partial(tempfile.mkdtemp, prefix=prefix, dir=above))
+    make = partial(tempfile.mkdtemp, prefix=prefix, dir=above)
+    path, descriptor = _claimed(lambda: Path(make()), os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield path
     finally:
@@ -207,11 +202,12 @@ def scratch(above: Path | None = None, *, prefix: str = "artifact-scratch-") -> 
         os.close(descriptor)
 
 
-def _claimed(make: Callable[[], str]) -> tuple[Path, int]:
+def _claimed(make: Callable[[], Path], flags: int) -> tuple[Path, int]:
+    """Make a file or a directory, and lock it for as long as its descriptor is open."""
     while True:
-        path = Path(make())
+        path = make()
         with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(path, _DIRECTORY)
+            descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return path, descriptor
@@ -220,27 +216,30 @@ def _claimed(make: Callable[[], str]) -> tuple[Path, int]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    # Not ours, or in use: both are left alone.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, _DIRECTORY)
+    """Remove what a killed run left; a run that lives holds a lock on what it made."""
+    with contextlib.suppress(OSError):  # in use, or not ours to remove: it is left alone
+        # A FIFO that somebody put there must not make us wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if os.fstat(descriptor).st_uid == os.geteuid():
+            status = os.fstat(descriptor)
+            is_directory = stat.S_ISDIR(status.st_mode)
+            # Somebody else's directory may become a link while we look into it.
+            if not is_directory or status.st_uid == os.geteuid():
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(path)
+                (_remove if is_directory else os.unlink)(path)
         finally:
             os.close(descriptor)
 
 
 def make_read_only(root: Path) -> None:
     """Take the write permission from everything in a tree, directories last."""
-    for parent, _directories, names in os.walk(root, topdown=False):
+    for parent, _directories, names in os.walk(root):
         for name in names:
             path = os.path.join(parent, name)  # 17,000 files: no Path for each
             mode = os.lstat(path).st_mode
             if stat.S_ISREG(mode) and mode & 0o222:
                 os.chmod(path, stat.S_IMODE(mode) & ~0o222)
-        directory_mode = stat.S_IMODE(os.lstat(parent).st_mode)
-        os.chmod(parent, directory_mode & ~0o222)
+    close_directories(root)
 
 
 def close_directories(root: Path) -> None:
@@ -263,6 +262,55 @@ class Holder(msgspec.Struct, frozen=True):
         return f"{self.who} (pid {self.pid}) since {clock}, {self.doing}"
 
 
+@contextmanager
+def disk_errors(what: str, where: Path, kind: type[ArtifactError] = Refused) -> Iterator[None]:
+    """Turn what the disk says in the block into an error for the operator.
+
+    Args:
+        what: "the journal cannot be written"; the disk's reason follows.
+        where: a directory on that disk.
+        kind: the error's class.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(
+            f"{what}: {error.strerror or error}",
+            hint=f"`df -h {where}` and `df -i {where}` show what is free, "
+            f"`ls -ld {where}` who may write there",
+        ) from error
+
+
+@contextmanager
+def flocked(path: Path, operation: int) -> Iterator[int]:
+    """Hold a lock on a file for the block, after waiting for it as long as it takes.
+
+    Unlike `locked` it says nothing of its holder, and others can share it.
+
+    Args:
+        operation: `fcntl.LOCK_SH` or `fcntl.LOCK_EX`.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path, operation: int) -> bool:
+    """Tell whether somebody holds a lock that keeps us from this one; nothing waits or is kept.
+
+    Raises:
+        OSError: the file is not there or cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return not _acquired(descriptor, operation)
+    finally:
+        os.close(descriptor)
+
+
 def whoami() -> str:
     """Return the user, with the person behind sudo and the CI job where there is one."""
     user = variables.get("USER") or variables.get("LOGNAME") or f"uid {os.getuid()}"
@@ -274,9 +322,8 @@ def whoami() -> str:
 def lock_holder(path: Path) -> Holder | None:
     """Return what the holder of a lock wrote into it; None when that cannot be read."""
     try:
-        row = json.loads(path.read_bytes())
-        return Holder(int(row["pid"]), str(row["who"]), str(row["doing"]), float(row["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(path.read_bytes(), type=Holder)
+    except (OSError, msgspec.MsgspecError):
         return None
 
 
@@ -297,19 +344,14 @@ def locked(
         Locked: another run holds it and the wait is over.
         Refused: its file cannot be made or opened.
     """
-    try:
+    with disk_errors(f"nothing has changed: the lock {path} cannot be opened", path.parent):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise Refused(
-            f"the lock {path} cannot be opened: {error.strerror}; nothing has changed",
-            hint=f"`ls -ld {path.parent} {path}` and `df -h {path.parent}` show why",
-        ) from error
     try:
         _acquire(descriptor, path, wait, tell)
-        mine = {"pid": os.getpid(), "who": whoami(), "doing": doing, "since": time.time()}
+        mine = Holder(os.getpid(), whoami(), doing, time.time())
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its note
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+            os.pwrite(descriptor, msgspec.json.encode(mine), 0)
         yield descriptor
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
@@ -318,14 +360,14 @@ def locked(
 
 
 def _acquire(descriptor: int, path: Path, wait: float, tell: steps.Listener) -> None:
-    if _is_ours(descriptor):
+    if _acquired(descriptor):
         return
     deadline = time.monotonic() + wait
     if wait <= 0:
         raise _locked(path)
     tell(steps.Said(f"waiting for {_holder(path)}, for {wait:g} s at most"))
     with steps.waiting(tell, f"{path} was free"):
-        while not _is_ours(descriptor):
+        while not _acquired(descriptor):
             if time.monotonic() >= deadline:
                 raise _locked(path)
             time.sleep(_POLL_SECONDS)
@@ -336,9 +378,9 @@ def _locked(path: Path) -> Locked:
     return Locked(f"{path} is locked by {_holder(path)}", hint=hint)
 
 
-def _is_ours(descriptor: int) -> bool:
+def _acquired(descriptor: int, operation: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

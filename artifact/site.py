@@ -6,10 +6,46 @@ from pathlib import Path
 
 import msgspec
 
+ENVIRONMENT_DIRECTORY = "virtualenv"
+"""A site has all environments there, a release the link to its own, an artifact its own."""
+PRIVATE_DIRECTORY = ".artifact"
+"""Of a site, a release and an artifact: what is the tool's, and not the application's."""
+MANIFEST = "manifest.json"
 
-def environment_path(root: str, key: str) -> Path:
-    """Return where the environment is compiled in CI and lives on servers."""
-    return Path(root) / "virtualenv" / key
+
+def contents_name(component: str) -> str:
+    """Return the name of the file with a component's table of contents."""
+    return f"{component}.toc"
+
+
+HASHED_NAME = r"[.-][0-9a-f]{12,64}\."
+"""In names that hold the hash of what they name: Django's have 12 hex digits, webpack's 20.
+
+Eight may be a date.
+"""
+
+
+class ReleasePaths(msgspec.Struct, frozen=True):
+    """The paths in the directory of a release; nothing here touches the disk."""
+
+    directory: Path
+
+    @property
+    def environment(self) -> Path:
+        """The link to the environment."""
+        return self.directory / ENVIRONMENT_DIRECTORY
+
+    @property
+    def private(self) -> Path:
+        return self.directory / PRIVATE_DIRECTORY
+
+    @property
+    def manifest(self) -> Path:
+        return self.private / MANIFEST
+
+    def contents(self, component: str) -> Path:
+        """The file with the text of a component's table of contents."""
+        return self.private / contents_name(component)
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -36,10 +72,11 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def environments(self) -> Path:
-        return self.root / "virtualenv"
+        return self.root / ENVIRONMENT_DIRECTORY
 
     def environment(self, key: str) -> Path:
-        return environment_path(str(self.root), key)
+        """Where an environment is compiled in CI and lives on servers."""
+        return self.environments / key
 
     @property
     def default_environment(self) -> Path:
@@ -65,7 +102,7 @@ class Site(msgspec.Struct, frozen=True):
 
     @property
     def private(self) -> Path:
-        return self.root / ".artifact"
+        return self.root / PRIVATE_DIRECTORY
 
     @property
     def lock(self) -> Path:
@@ -107,6 +144,16 @@ class Site(msgspec.Struct, frozen=True):
     def failures(self) -> Path:
         return self.private / "failures"
 
+    @property
+    def frozen(self) -> Path:
+        """Who has frozen the site, and why; absent while nobody has."""
+        return self.private / "frozen.json"
+
+    @property
+    def unused(self) -> Path:
+        """Since when each environment has been without a release."""
+        return self.private / "unused.json"
+
     def lease(self, version: str) -> Path:
         return self.private / "leases" / version
 
@@ -117,3 +164,7 @@ class Site(msgspec.Struct, frozen=True):
     def running(self, process: str, slot: int | str) -> Path:
         """What a slot said it was about to become: its pid and version."""
         return self.private / "run" / f"{process}-{slot}.json"
+
+    def ready(self, process: str, slot: int | str) -> Path:
+        """What a server writes to when it accepts connections, see `servers.DRAINING`."""
+        return self.private / "run" / f"{process}-{slot}.ready"

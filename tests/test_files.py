@@ -42,7 +42,7 @@ def test_a_written_file_has_the_mode_asked_for_whatever_the_umask(tmp_path: Path
 
 def test_a_reader_never_sees_a_link_missing_while_it_is_switched(tmp_path: Path) -> None:
     link = tmp_path / "current"
-    files.point(link, "0")
+    files.replace_link(link, "0")
     missing: list[int] = []
     done = threading.Event()
 
@@ -56,7 +56,7 @@ def test_a_reader_never_sees_a_link_missing_while_it_is_switched(tmp_path: Path)
     watcher = threading.Thread(target=watch)
     watcher.start()
     for number in range(300):
-        files.point(link, str(number))
+        files.replace_link(link, str(number))
     done.set()
     watcher.join()
     assert missing == []

@@ -14,16 +14,16 @@ from zlib_ng import zlib_ng
 from artifact import manifest
 from artifact.archive import tar
 from artifact.errors import ArtifactRejected
+from artifact.site import ENVIRONMENT_DIRECTORY, MANIFEST, PRIVATE_DIRECTORY, contents_name
 
-COMPONENTS = ("venv", "assets", "code")
+ENVIRONMENT_COMPONENT = "venv"
+COMPONENTS = (ENVIRONMENT_COMPONENT, "assets", "code")
 """In the order they have in the file: what changes least comes first."""
 
-ENVIRONMENT = "virtualenv"
-"""The directory the component "venv" fills, and no other component touches."""
-PRIVATE = ".artifact"
-"""The directory of the tables of contents and the manifest; no component touches it."""
-MANIFEST_PATH = f"{PRIVATE}/manifest.json"
-SIGNATURE_PATH = f"{PRIVATE}/manifest.sig"
+ENVIRONMENT_PREFIX = f"{ENVIRONMENT_DIRECTORY}/"
+"""All paths of the environment's component begin so, and no other component's."""
+MANIFEST_PATH = f"{PRIVATE_DIRECTORY}/{MANIFEST}"
+SIGNATURE_PATH = f"{PRIVATE_DIRECTORY}/manifest.sig"
 
 ENTRY_MTIME = 315532800
 """1980-01-01, the time of all entries: a component's bytes are a function of its tree alone, so
@@ -174,4 +174,4 @@ def entry(path: str, content: bytes, mtime: int) -> bytes:
 
 def toc_path(component: str) -> str:
     """Return where a component's table of contents stands in the tar."""
-    return f"{PRIVATE}/{component}.toc"
+    return f"{PRIVATE_DIRECTORY}/{contents_name(component)}"

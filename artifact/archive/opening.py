@@ -37,7 +37,7 @@ class Source(Protocol):
         """All of its bytes."""
 
     def expecting(self, members: Sequence[Member]) -> AbstractContextManager[None]:
-        """Hear which members will be read, in this order, by threads that end with the block.
+        """Prepare for members that will be read in this order, by threads that end with the block.
 
         A source that fetches does it in advance; leaving the block with an error ends that, and
         readers that still wait get an error themselves.
@@ -119,11 +119,11 @@ class Artifact(msgspec.Struct, frozen=True, eq=False):
         return self.source.expecting([member for member in members if member.offset < start])
 
     def recall(self, name: str, path: Path) -> None:
-        """Hear where the text of a component's table of contents may be, so as not to fetch it.
+        """Remember where the text of a component's table of contents may be, to fetch less.
 
         Args:
-            path: a file with what is in the member that the manifest names; when it turns out not
-                to be that, the member is read as if nothing had been said.
+            path: a file that should hold what is in the member that the manifest names. Where it
+                does not, the member is read.
         """
         self._recalled[name] = path
 
@@ -216,7 +216,7 @@ def from_source(source: Source, name: str) -> Artifact:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Say of which file a rejection is, and what to do about it."""
+    """Add the file's name to a rejection, and what to do about it."""
     try:
         yield
     except ArtifactRejected as error:

@@ -22,11 +22,7 @@ _TRAILER = struct.Struct("<Q8s")
 _MAGIC = b"ARPACK1\n"
 
 
-class Packed(msgspec.Struct, frozen=True):
-    """A packed component."""
-
-    path: Path
-    """The file: the data's members, the member of the table of contents, then these facts."""
+class _Facts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     mtime: int
     codec: Codec
@@ -40,8 +36,15 @@ class Packed(msgspec.Struct, frozen=True):
     entries: int
     raw: int
     """Bytes of all files."""
-    interpreters: tuple[str, ...] = ()
+    interpreters: tuple[str, ...]
     """Absolute link targets; the manifest's `python.interpreter` has to be the only one."""
+
+
+class Packed(_Facts, frozen=True, kw_only=True):
+    """A packed component."""
+
+    path: Path
+    """The file: the data's members, the member of the table of contents, then these facts."""
 
     def component(self, offset: int) -> Component:
         """Return what a manifest says of it when its data begins at `offset`."""
@@ -55,19 +58,6 @@ class Packed(msgspec.Struct, frozen=True):
             toc=Range(offset=offset + self.data, length=self.toc),
             toc_sha256=self.toc_sha256,
         )
-
-
-class _Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    mtime: int
-    codec: Codec
-    data: int
-    toc: int
-    toc_sha256: str
-    tree: str
-    entries: int
-    raw: int
-    interpreters: tuple[str, ...]
 
 
 def codec(level: int) -> Codec:
@@ -107,4 +97,4 @@ def load_packed(path: Path, *, codec: Codec | None = None) -> Packed | None:
         return None
     if codec is not None and codec != facts.codec:
         return None
-    return Packed(path, **{name: getattr(facts, name) for name in _Facts.__struct_fields__})
+    return Packed(path=path, **{name: getattr(facts, name) for name in _Facts.__struct_fields__})

@@ -8,12 +8,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 _MOST_THREADS = 8
 """Each holds a few pieces of 4 MiB, and more than eight outrun what the main thread can take."""
@@ -35,32 +32,20 @@ def in_order(
         threads: as many as this process may use processors when left out.
     """
     count = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
-    pools: list[ThreadPoolExecutor] = []
+    pool = ThreadPoolExecutor(count, thread_name_prefix="artifact")
     try:
-        yield _outcomes(pools, work, iter(jobs), count)
+        yield _outcomes(pool, work, jobs, 2 * count)
     finally:
-        for pool in pools:
-            pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def _outcomes(
-    pools: list[ThreadPoolExecutor],
-    work: Callable[[_Job], _Outcome],
-    jobs: Iterator[_Job],
-    threads: int,
+    pool: ThreadPoolExecutor, work: Callable[[_Job], _Outcome], jobs: Iterable[_Job], most: int
 ) -> Iterator[_Outcome]:
-    first = list(islice(jobs, 2))
-    if len(first) < 2:  # as of a code-only install: one is done sooner than threads are imported
-        yield from map(work, first)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="artifact")
-    pools.append(pool)
     waiting: deque[Future[_Outcome]] = deque()
-    for job in chain(first, jobs):
+    for job in jobs:
         waiting.append(pool.submit(work, job))
-        if len(waiting) > 2 * threads:
+        if len(waiting) > most:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

@@ -16,8 +16,10 @@ import msgspec
 
 from artifact.archive import format as layout
 from artifact.archive import tar
+from artifact.archive.format import ENVIRONMENT_COMPONENT
 from artifact.errors import ArtifactRejected
 from artifact.manifest import Component, Manifest
+from artifact.site import ENVIRONMENT_DIRECTORY, PRIVATE_DIRECTORY
 
 Kind = Literal["file", "directory", "link"]
 
@@ -30,7 +32,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # what os.fsdecode makes of other bytes
 _EMPTY_OR_DOTS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 _RELATIVE_TARGET = re.compile(r"(?P<up>(?:\.\./)*)(?P<names>[^/]+(?:/[^/]+)*)")
-_INTERPRETER_LINK = re.compile(rf"{layout.ENVIRONMENT}/bin/python[^/]*")
+_INTERPRETER_LINK = re.compile(rf"{ENVIRONMENT_DIRECTORY}/bin/python[^/]*")
 
 _FILE = re.compile(r"f\t(0644|0755)\t(0|[1-9][0-9]{0,10})\t([0-9a-f]{64})\t([^\t]+)")
 _DIRECTORY = re.compile(r"d\t0755\t0\t-\t([^\t]+)")
@@ -112,7 +114,8 @@ def path_fault(component: str, path: str) -> str | None:
         if max(map(len, encoded.split(b"/"))) > NAME_BYTES:
             return f"has a part longer than {NAME_BYTES} bytes"
     top = path.partition("/")[0]
-    if (top == layout.ENVIRONMENT) != (component == "venv") or top == layout.PRIVATE:
+    in_environment = top == ENVIRONMENT_DIRECTORY
+    if in_environment != (component == ENVIRONMENT_COMPONENT) or top == PRIVATE_DIRECTORY:
         return f"does not belong to the component {component}"
     return None
 
@@ -147,7 +150,7 @@ def resolve(component: str, path: str, target: str) -> str | None:
     directories = path.split("/")[:-1]
     left = len(directories) - len(matched["up"]) // len("../")
     # The environment is unpacked under another name: "../virtualenv/x" would be somewhere else.
-    if left < (component == "venv"):
+    if left < (component == ENVIRONMENT_COMPONENT):
         return None
     return "/".join([*directories[:left], matched["names"]])
 
@@ -189,10 +192,10 @@ def decode(data: bytes, manifest: Manifest, name: str) -> Toc:
     return Toc(component, records, groups)
 
 
-def encode(toc: Toc) -> bytes:
-    """Return the text that was decoded: there is one way to write each line."""
+def encode(groups: Iterable[Group]) -> bytes:
+    """Return the text of a table of contents; there is one way to write each line."""
     lines: list[str] = []
-    for group in toc.groups:
+    for group in groups:
         lines += map(record_line, group.records)
         lines += (member_line(one.length, one.raw, one.sha256) for one in group.members)
     return "".join(lines).encode()

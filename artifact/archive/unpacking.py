@@ -1,4 +1,4 @@
-"""Unpacks components of an artifact into a new directory, believing nothing it reads."""
+"""Unpacks components of an artifact into a new directory, and checks every byte of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,6 @@ from artifact.archive import parallel
 from artifact.archive.checking import Pieces, check_group
 from artifact.archive.opening import Artifact, naming
 from artifact.archive.toc import Group, Record, Toc
-from artifact.errors import Refused
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,8 +38,8 @@ def extract(
 ) -> None:
     """Unpack components into `destination`, which must not exist, and make it durable.
 
-    Until it is whole only its owner can enter it; when anything is wrong it is removed. Modes are
-    0644 and 0755 whatever the umask.
+    Only its owner can enter it until it is whole, and it is removed when anything is wrong. Modes
+    are 0644 and 0755, whatever the umask.
 
     Args:
         strip: what to take from the front of every path: "virtualenv/" for the environment.
@@ -58,14 +57,10 @@ def extract(
         Refused: the destination exists, or the disk says no.
     """
     tocs = artifact.tocs(components)
-    try:
-        os.mkdir(destination, 0o700)
-    except OSError as error:
-        raise refused(artifact, destination, error) from error
-    try:
+    with disk_errors(artifact, destination), _removed_on_error(destination):
         with naming(artifact.name):
             plan = _plan(tocs, strip, reused or {}, time, read_only=read_only)
-            with _directories(destination) as directories:
+            with closing(_Directories(destination)) as directories:
                 _fill(artifact, plan, directories, destination, tell, threads)
                 for path in reversed(plan.directories):
                     mode = 0o555 if read_only and not growing else 0o755
@@ -73,21 +68,25 @@ def extract(
                 os.fchmod(directories.open(""), 0o755)
         if not growing:
             files.sync_filesystem(destination)
-    except BaseException as error:
+
+
+@contextmanager
+def _removed_on_error(directory: Path) -> Iterator[None]:
+    """Make a directory for the block, and remove it when the block fails."""
+    directory.mkdir(0o700)
+    try:
+        yield
+    except BaseException:
         # What cannot be removed must not hide why: the caller's staging area is cleaned later too.
         with contextlib.suppress(OSError):
-            files.remove_tree(destination)
-        if isinstance(error, OSError):
-            raise refused(artifact, destination, error) from error
+            files.remove_tree(directory)
         raise
 
 
-def refused(artifact: Artifact, destination: Path, error: OSError) -> Refused:
-    """Return what to raise where the disk says no to an unpacked file."""
-    return Refused(
-        f"{artifact.name} cannot be unpacked to {destination}: {error.strerror}",
-        hint=f"`df -h {destination.parent}` and `df -i {destination.parent}` show what is free",
-    )
+def disk_errors(artifact: Artifact, destination: Path) -> AbstractContextManager[None]:
+    """Turn what the disk says to an unpacked file into `Refused`."""
+    what = f"{artifact.name} cannot be unpacked to {destination}"
+    return files.disk_errors(what, destination.parent)
 
 
 def is_needed(group: Group, reused: Mapping[str, str]) -> bool:
@@ -155,7 +154,7 @@ def _fill(
     done = 0
 
     def unpack(job: Sequence[tuple[Group, int]]) -> int:
-        with _directories(destination) as own:
+        with closing(_Directories(destination)) as own:
             return sum(_unpack(artifact, plan, group, mtime, own) for group, mtime in job)
 
     def finished(size: int) -> None:
@@ -262,12 +261,3 @@ class _Directories:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
-
-
-@contextmanager
-def _directories(root: Path) -> Iterator[_Directories]:
-    directories = _Directories(root)
-    try:
-        yield directories
-    finally:
-        directories.close()

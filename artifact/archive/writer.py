@@ -22,8 +22,9 @@ from artifact.archive import opening, parallel, tar, toc
 from artifact.archive.grouping import Entry, Sized, groups, is_large, measure, unreadable
 from artifact.archive.opening import Artifact
 from artifact.archive.packed import Packed, codec, write_facts
+from artifact.archive.toc import Group, Member
 from artifact.errors import ArtifactRejected, BuildFailed
-from artifact.manifest import Component, Manifest
+from artifact.manifest import Codec, Component, Manifest
 
 
 def pack(
@@ -51,14 +52,11 @@ def pack(
     measured = measure(name, entries)
     total = sum(size for _, size in measured)
     with _written(sink) as stream:
-        writing = _Writing(stream, f"packing {name}", total, tell)
         jobs = _jobs(groups(name, measured, mtime), level)
         with parallel.in_order(lambda job: job(), jobs, threads) as results:
-            for result in results:
-                writing.add(result)
-        packed = writing.finish(sink, name, mtime, level)
-        write_facts(packed, stream)
-    return packed
+            written = _write_members(stream, results, f"packing {name}", total, tell)
+        listed = _contents_member(name, written, mtime, level)
+        return _finish(stream, sink, name, mtime, codec(level), written, listed)
 
 
 def write(
@@ -111,8 +109,7 @@ def take_out(artifact: Artifact, name: str, sink: Path) -> Packed | None:
     used = artifact.manifest.codec
     if used != codec(used.level) or used.level not in range(1, 13):
         return None
-    text = layout.entry(layout.toc_path(name), toc.encode(contents), component.mtime)
-    listed = _compress(text, used.level)
+    listed = _contents_member(name, contents.groups, component.mtime, used.level)
     if hashlib.sha256(listed).hexdigest() != component.toc_sha256:
         return None
     members = [member for group in contents.groups for member in group.members]
@@ -122,21 +119,40 @@ def take_out(artifact: Artifact, name: str, sink: Path) -> Packed | None:
             if hashlib.sha256(content).hexdigest() != member.sha256:
                 raise ArtifactRejected(f"{artifact.name} is damaged at byte {member.offset}")
             stream.write(content)
-        stream.write(listed)
-        packed = Packed(
-            path=sink,
-            name=name,
-            mtime=component.mtime,
-            codec=used,
-            data=component.data.length,
-            toc=len(listed),
-            toc_sha256=component.toc_sha256,
-            tree=component.tree,
-            entries=component.entries,
-            raw=component.raw,
-            interpreters=toc.interpreters(contents.records),
-        )
-        write_facts(packed, stream)
+        return _finish(stream, sink, name, component.mtime, used, contents.groups, listed)
+
+
+def _contents_member(name: str, written: Iterable[Group], mtime: int, level: int) -> bytes:
+    return _compress(layout.entry(layout.toc_path(name), toc.encode(written), mtime), level)
+
+
+def _finish(
+    stream: IO[bytes],
+    sink: Path,
+    name: str,
+    mtime: int,
+    used: Codec,
+    written: Iterable[Group],
+    listed: bytes,
+) -> Packed:
+    """End a pack whose members are written: with its table of contents and its facts."""
+    records = [record for group in written for record in group.records]
+    data = stream.tell()
+    stream.write(listed)
+    packed = Packed(
+        path=sink,
+        name=name,
+        mtime=mtime,
+        codec=used,
+        data=data,
+        toc=len(listed),
+        toc_sha256=hashlib.sha256(listed).hexdigest(),
+        tree=hashlib.sha256("".join(map(toc.record_line, records)).encode()).hexdigest(),
+        entries=len(records),
+        raw=sum(record.size for record in records),
+        interpreters=toc.interpreters(records),
+    )
+    write_facts(packed, stream)
     return packed
 
 
@@ -149,56 +165,28 @@ class _Result(NamedTuple):
     records: list[toc.Record]
 
 
-class _Writing:
-    """The component on its way to the disk: what was written, and the contents so far."""
-
-    def __init__(self, stream: IO[bytes], label: str, total: int, tell: steps.Listener) -> None:
-        self._stream = stream
-        self._label = label
-        self._total = total
-        self._tell = tell
-        self._lines: list[str] = []
-        self._tree = hashlib.sha256()
-        self._entries = 0
-        self._raw = 0
-        self._interpreters: set[str] = set()
-        self._pieces: list[str] = []
-
-    def add(self, result: _Result) -> None:
-        self._stream.write(result.member)
-        line = toc.member_line(len(result.member), result.raw, result.sha256)
+def _write_members(
+    stream: IO[bytes],
+    results: Iterable[_Result],
+    label: str,
+    total: int,
+    tell: steps.Listener,
+) -> list[Group]:
+    """Write the members as they are finished; return what is in them."""
+    written: list[Group] = []
+    members: list[Member] = []
+    offset = raw = 0
+    for result in results:
+        stream.write(result.member)
+        members.append(Member(offset, len(result.member), result.raw, result.sha256))
+        offset += len(result.member)
         if not result.records:
-            self._pieces.append(line)
-            return
-        lines = [toc.record_line(record) for record in result.records]
-        self._tree.update("".join(lines).encode())
-        self._lines += [*lines, *self._pieces, line]
-        self._pieces = []
-        self._entries += len(result.records)
-        for record in result.records:
-            self._raw += record.size
-            if record.target.startswith("/"):
-                self._interpreters.add(record.target)
-        self._tell(steps.Progress(self._label, self._raw, self._total))
-
-    def finish(self, sink: Path, name: str, mtime: int, level: int) -> Packed:
-        data = self._stream.tell()
-        content = "".join(self._lines).encode()
-        member = _compress(layout.entry(layout.toc_path(name), content, mtime), level)
-        self._stream.write(member)
-        return Packed(
-            path=sink,
-            name=name,
-            mtime=mtime,
-            codec=codec(level),
-            data=data,
-            toc=len(member),
-            toc_sha256=hashlib.sha256(member).hexdigest(),
-            tree=self._tree.hexdigest(),
-            entries=self._entries,
-            raw=self._raw,
-            interpreters=tuple(sorted(self._interpreters)),
-        )
+            continue  # a piece of a large file, whose last piece has its record
+        written.append(Group(tuple(result.records), tuple(members)))
+        members = []
+        raw += sum(record.size for record in result.records)
+        tell(steps.Progress(label, raw, total))
+    return written
 
 
 def _jobs(planned: Iterable[list[Sized]], level: int) -> Iterator[Callable[[], _Result]]:
@@ -293,15 +281,11 @@ def _changed(source: str | Path) -> BuildFailed:
 
 @contextmanager
 def _written(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        with files.written(path) as stream:
-            yield stream
-    except OSError as error:
-        raise BuildFailed(
-            f"{path} cannot be written: {error.strerror}",
-            hint=f"`df -h {path.parent}` shows what is free, "
-            f"`ls -ld {path.parent}` who may write there",
-        ) from error
+    with (
+        files.disk_errors(f"{path} cannot be written", path.parent, BuildFailed),
+        files.written(path) as stream,
+    ):
+        yield stream
 
 
 def _copied(
@@ -341,7 +325,7 @@ def _check(packed: Sequence[Packed], described: Manifest) -> None:
             if fault:
                 raise BuildFailed(f"the environment's python links to {target!r}, which {fault}")
     # The environment has a directory of its own, so only the others can meet.
-    others = [one for one in packed if one.name != "venv"]
+    others = [one for one in packed if one.name != layout.ENVIRONMENT_COMPONENT]
     try:
         toc.check_unique([_contents(one, described) for one in others])
     except ArtifactRejected as error:

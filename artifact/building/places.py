@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from artifact import variables
-from artifact.site import environment_path
+from artifact.site import Site
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -20,10 +20,10 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def environments(self) -> Path:
-        return Path(self.root) / "virtualenv"
+        return Site(Path(self.root)).environments
 
     def environment(self, key: str) -> Path:
-        return environment_path(self.root, key)
+        return self.environments / key
 
     @property
     def beside(self) -> Path:

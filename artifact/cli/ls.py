@@ -5,16 +5,16 @@ from __future__ import annotations
 import click
 import msgspec
 
-from artifact import steps
+from artifact import steps, stores
 from artifact.cli import options, store, terminal
 from artifact.cli.answers import Answer, Document
 from artifact.cli.store import Opened
 from artifact.errors import UsageError
 from artifact.manifest import Manifest
 from artifact.stores import channels, retention
-from artifact.stores.channels import Channel, Entry
+from artifact.stores.channels import Channel, ChannelEntry
 from artifact.stores.contract import Store
-from artifact.transfer import arrival, publishing
+from artifact.transfer import remote
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -26,10 +26,10 @@ class Stored(msgspec.Struct, frozen=True):
     """Those that point to it."""
 
 
-class Pointer(Entry, frozen=True, kw_only=True, rename="kebab"):
+class Pointer(ChannelEntry, frozen=True, kw_only=True, rename="kebab"):
     """What a channel points to, and what it pointed to before, the newest first."""
 
-    history: tuple[Entry, ...]
+    history: tuple[ChannelEntry, ...]
 
 
 class Listing(Document, frozen=True, kw_only=True, tag="ls"):
@@ -95,8 +95,8 @@ def command(
 
 
 def _show(opened: Opened, answer: Answer) -> None:
-    versions = publishing.versions(opened.store, opened.name)[::-1]
-    pointing = channels.every(opened.store, opened.name)
+    versions = stores.versions(opened.store, opened.name)[::-1]
+    pointing = channels.read_all(opened.store, opened.name)
     at: dict[str, list[str]] = {}
     for channel, there in pointing.items():
         at.setdefault(there.version, []).append(channel)
@@ -116,7 +116,7 @@ def _show(opened: Opened, answer: Answer) -> None:
 
 
 def _show_history(opened: Opened, channel: str, answer: Answer) -> None:
-    there = channels.read(opened.store, opened.name, channel)
+    there = channels.read_channel(opened.store, opened.name, channel)
     if there is None:
         raise UsageError(
             f"the store {opened.store.address} has no channel {opened.name}@{channel}",
@@ -146,7 +146,7 @@ def _prune(opened: Opened, keep: int, answer: Answer, tell: steps.Listener, *, p
 
 
 def _manifest(there: Store, name: str) -> Manifest:
-    with arrival.opened(there, name) as artifact:
+    with remote.open_artifact(there, name) as artifact:
         return artifact.manifest
 
 

@@ -13,8 +13,8 @@ from artifact.cli.store import Opened
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import is_version
 from artifact.stores import addresses, channels
-from artifact.stores.channels import Target
-from artifact.transfer import arrival
+from artifact.stores.channels import Candidate
+from artifact.transfer import remote
 
 
 class Promotion(Document, frozen=True, kw_only=True, tag="promote"):
@@ -71,7 +71,7 @@ def command(
     opened, wanted = _meant(name, version)
     addresses.channel(opened.name, channel)  # its name is checked before anything is asked
     target = _target(opened, wanted, digest)
-    before = channels.read(opened.store, opened.name, channel)
+    before = channels.read_channel(opened.store, opened.name, channel)
     if not good:
         channels.check_gate(opened.store, target, channel, opened.section.gates.get(channel))
     at = f"{opened.name}@{channel}"
@@ -100,11 +100,11 @@ def command(
     tell(steps.Said(f"{said}: {after.digest}"))
 
 
-def _target(opened: Opened, version: str, digest: str) -> Target:
+def _target(opened: Opened, version: str, digest: str) -> Candidate:
     """Return what the store holds under a version, unless it is not what was meant."""
     called = f"{opened.name}-{version}"
-    with arrival.opened(opened.store, addresses.artifact(opened.name, version)) as artifact:
-        target = Target(opened.name, version, artifact.digest)
+    with remote.open_artifact(opened.store, addresses.artifact(opened.name, version)) as artifact:
+        target = Candidate(opened.name, version, artifact.digest)
         if artifact.manifest.reference != called:
             raise ArtifactRejected(
                 f"what the store calls {called} is {artifact.manifest.reference}",

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import click
 import msgspec
 
+from artifact.archive.format import ENVIRONMENT_COMPONENT
 from artifact.cli import options, terminal
 from artifact.cli.answers import Answer, Document
 from artifact.errors import Refused
 from artifact.host.commands import prune
 from artifact.host.records import history, releases
-from artifact.host.trees import unpack
 from artifact.site import Site
 
 
@@ -75,7 +75,7 @@ def _releases(site: Site) -> Iterator[Release]:
         else:
             digest = found.digest
             components = found.manifest.components
-            size = sum(one.raw for one in components if one.name in unpack.OF_RELEASE)
+            size = sum(one.raw for one in components if one.name != ENVIRONMENT_COMPONENT)
         yield Release(
             release=record.version,
             state=state,

@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import get_args
 
 from artifact.manifest import Server
+from artifact.site import ENVIRONMENT_DIRECTORY, PRIVATE_DIRECTORY
 
-RESERVED_AT_TOP = ("virtualenv", ".artifact")
+RESERVED_AT_TOP = (ENVIRONMENT_DIRECTORY, PRIVATE_DIRECTORY)
 """Names at the top of a release that belong to the tool."""
 
 _SERVERS: dict[str, Server] = {name: name for name in get_args(Server) if name != "other"}

@@ -10,7 +10,7 @@ import msgspec
 from artifact import process
 from artifact.errors import Refused, UsageError
 from artifact.manifest import Manifest
-from artifact.site import Site
+from artifact.site import HASHED_NAME, Site
 
 DIRECTORY = Path("/etc/nginx")
 
@@ -23,12 +23,6 @@ _NAMED = re.compile(r"^    server_name ([^;]+);$", re.MULTILINE)
 _CERTIFIED = re.compile(
     r"^    ssl_certificate ([^;]+);\n    ssl_certificate_key ([^;]+);$", re.MULTILINE
 )
-
-HASHED = r"[.-][0-9a-f]{12,64}\."
-"""In names that hold the hash of what they name: Django's have 12 hex digits, webpack's 20.
-
-Eight may be a date.
-"""
 
 _BLOCK = """\
 upstream {upstream} {{
@@ -156,7 +150,7 @@ def block(
         port=f"{matched[2] or _HTTPS} ssl" if certificate else matched[2] or _HTTP,
         tls=_tls(certificate) if certificate else "",
         host=matched[1],
-        hashed=HASHED,
+        hashed=HASHED_NAME,
         root=site.root,
         live=live,
         connection="\n".join(" " * 8 + line for line in connection),

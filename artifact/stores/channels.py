@@ -21,7 +21,7 @@ REMEMBERED = 100
 _SWAP_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 1.0
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+class ChannelEntry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """One thing a channel pointed at."""
 
     version: str
@@ -38,15 +38,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     good_by: str = ""
 
 
-class Channel(Entry, frozen=True, kw_only=True, rename="kebab"):
+class Channel(ChannelEntry, frozen=True, kw_only=True, rename="kebab"):
     """What a channel points at, and what it pointed at before, the newest first."""
 
     id: str
     """Makes any two writes differ."""
-    history: tuple[Entry, ...] = ()
+    history: tuple[ChannelEntry, ...] = ()
 
 
-class Target(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True):
     """What is to be promoted."""
 
     name: str
@@ -54,7 +54,7 @@ class Target(msgspec.Struct, frozen=True):
     digest: str
 
 
-def read(store: Store, name: str, channel: str) -> Channel | None:
+def read_channel(store: Store, name: str, channel: str) -> Channel | None:
     """Return a channel; None when it does not exist.
 
     Raises:
@@ -63,30 +63,30 @@ def read(store: Store, name: str, channel: str) -> Channel | None:
     return _read(store, name, channel)[0]
 
 
-def every(store: Store, name: str) -> dict[str, Channel]:
-    """Return all channels of an application; raises as `read`."""
+def read_all(store: Store, name: str) -> dict[str, Channel]:
+    """Return all channels of an application; raises as `read_channel`."""
     prefix = addresses.channels(name)
     found = {}
     for one, _ in store.names(prefix):
         channel = one.removeprefix(prefix).removesuffix(".json")
-        if "/" not in channel and (there := read(store, name, channel)) is not None:
+        if "/" not in channel and (there := read_channel(store, name, channel)) is not None:
             found[channel] = there
     return found
 
 
-def promote(store: Store, target: Target, channel: str, *, reason: str = "") -> Channel:
-    """Point a channel at an artifact; what it points at already stays as it is.
+def promote(store: Store, candidate: Candidate, channel: str, *, reason: str = "") -> Channel:
+    """Point a channel at an artifact; nothing changes where it points at it already.
 
     Raises:
         Refused: others change it all the time.
     """
 
     def change(there: Channel | None) -> Channel | None:
-        if there is not None and there.digest == target.digest:
+        if there is not None and there.digest == candidate.digest:
             return None
         return Channel(
-            version=target.version,
-            digest=target.digest,
+            version=candidate.version,
+            digest=candidate.digest,
             sequence=there.sequence + 1 if there else 1,
             by=files.whoami(),
             at=_text(datetime.now(UTC)),
@@ -95,10 +95,10 @@ def promote(store: Store, target: Target, channel: str, *, reason: str = "") -> 
             history=(_entry(there), *there.history)[:REMEMBERED] if there else (),
         )
 
-    return _change(store, target.name, channel, change)
+    return _change(store, candidate.name, channel, change)
 
 
-def mark_good(store: Store, target: Target, channel: str) -> Channel:
+def mark_good(store: Store, candidate: Candidate, channel: str) -> Channel:
     """Say that what a channel points at has proved good there.
 
     Raises:
@@ -106,11 +106,11 @@ def mark_good(store: Store, target: Target, channel: str) -> Channel:
     """
 
     def change(there: Channel | None) -> Channel | None:
-        if there is None or there.digest != target.digest:
+        if there is None or there.digest != candidate.digest:
             raise Refused(
-                f"{target.name}@{channel} is {there.version if there else 'nothing'}, "
-                f"not {target.version}",
-                hint=f"artifact promote {target.name}-{target.version} --to {channel}",
+                f"{candidate.name}@{channel} is {there.version if there else 'nothing'}, "
+                f"not {candidate.version}",
+                hint=f"artifact promote {candidate.name}-{candidate.version} --to {channel}",
             )
         if there.good_at:
             return None
@@ -121,10 +121,10 @@ def mark_good(store: Store, target: Target, channel: str) -> Channel:
             id=uuid.uuid4().hex,
         )
 
-    return _change(store, target.name, channel, change)
+    return _change(store, candidate.name, channel, change)
 
 
-def check_gate(store: Store, target: Target, channel: str, gate: GateSection | None) -> None:
+def check_gate(store: Store, candidate: Candidate, channel: str, gate: GateSection | None) -> None:
     """Demand that another channel has had this very digest as good for long enough.
 
     Raises:
@@ -132,19 +132,19 @@ def check_gate(store: Store, target: Target, channel: str, gate: GateSection | N
     """
     if gate is None:
         return
-    there = read(store, target.name, gate.channel)
-    rule = f"{target.name}@{channel} takes what has been good in {gate.channel}"
+    there = read_channel(store, candidate.name, gate.channel)
+    rule = f"{candidate.name}@{channel} takes what has been good in {gate.channel}"
     rule += f" for {gate.hours:g} h" if gate.hours else ""
-    again = f"artifact promote {target.name}-{target.version} --to {gate.channel} --good"
-    if there is None or there.digest != target.digest:
+    again = f"artifact promote {candidate.name}-{candidate.version} --to {gate.channel} --good"
+    if there is None or there.digest != candidate.digest:
         now = f"{there.version} ({there.digest})" if there else "nothing"
         raise Refused(f"{rule}; {gate.channel} has {now}", hint=again.removesuffix(" --good"))
     if not there.good_at:
-        raise Refused(f"{rule}; nobody has said that {target.version} is good there", hint=again)
+        raise Refused(f"{rule}; nobody has said that {candidate.version} is good there", hint=again)
     ripe = datetime.fromisoformat(there.good_at) + timedelta(hours=gate.hours)
     if datetime.now(UTC) < ripe:
         raise Refused(
-            f"{rule}; {target.version} is so since {there.good_at}",
+            f"{rule}; {candidate.version} is so since {there.good_at}",
             hint=f"wait until {_text(ripe)}",
         )
 
@@ -168,7 +168,7 @@ def _read(store: Store, name: str, channel: str) -> tuple[Channel | None, str | 
 def _change(
     store: Store, name: str, channel: str, change: Callable[[Channel | None], Channel | None]
 ) -> Channel:
-    """Change a channel from whatever it is by then; `change` returns None to leave it."""
+    """Replace a channel by what `change` makes of it; None leaves it as it is."""
     deadline, pause = time.monotonic() + _SWAP_SECONDS, 0.02
     while time.monotonic() < deadline:
         there, tag = _read(store, name, channel)
@@ -185,8 +185,10 @@ def _change(
     )
 
 
-def _entry(there: Channel) -> Entry:
-    return Entry(**{field: getattr(there, field) for field in Entry.__struct_fields__})
+def _entry(there: Channel) -> ChannelEntry:
+    return ChannelEntry(
+        **{field: getattr(there, field) for field in ChannelEntry.__struct_fields__}
+    )
 
 
 def _text(moment: datetime) -> str:

@@ -1,7 +1,7 @@
 """What a store can do, be it a directory, a bucket or a web server, and how it fails.
 
 Objects are immutable and written once; pointers are small and replaced by compare-and-swap. A
-store's own checksums are never relied on: the artifact's chain of digests decides.
+store's own checksums do not count: the artifact's chain of digests decides.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LARGEST_CHUNK = 1 << 20
 """Bytes; no chunk of a `Ranged` has more."""
 
 LARGEST_POINTER = 1 << 20
-"""Bytes; of a larger one only these are read, and it will be no channel."""
+"""Bytes. No more are read of a pointer; a longer one is no channel."""
 COPIED = "copied in the store"
-"""The label of the `steps.Progress` that says how many bytes needed not be sent."""
+"""The label of the `steps.Progress` that says how many bytes were not sent."""
 
 
 class ObjectMissing(UsageError):
@@ -48,7 +48,21 @@ class ReadOnly(UsageError):
     """This kind of store can neither be written nor listed."""
 
 
-class Found(msgspec.Struct, frozen=True):
+def missing(address: str, name: str, *, hint: str = "") -> ObjectMissing:
+    """Return the error for an object that is not there."""
+    hint = hint or "`artifact ls` lists what it has"
+    return ObjectMissing(f"the store {address} has no {name}", hint=hint)
+
+
+def changed(address: str, name: str) -> ObjectChanged:
+    """Return the error for bytes that are no longer those of the tag."""
+    return ObjectChanged(
+        f"{name} in {address} was replaced while it was read",
+        hint="run the same command again; artifacts in a store must never be overwritten",
+    )
+
+
+class ObjectInfo(msgspec.Struct, frozen=True):
     """An object that is there."""
 
     size: int
@@ -86,13 +100,18 @@ class Ranged(msgspec.Struct, frozen=True):
         """Give the connection back."""
         self.close()
 
+    @property
+    def info(self) -> ObjectInfo:
+        """What is known of the object now."""
+        return ObjectInfo(self.total, self.etag)
+
     def content(self) -> bytes:
         """Return all of its bytes, and close it."""
         with self:
             return b"".join(self.chunks)
 
 
-class Run(msgspec.Struct, frozen=True, order=True):
+class SharedRange(msgspec.Struct, frozen=True, order=True):
     """Bytes that are the same in two objects."""
 
     start: int
@@ -102,12 +121,12 @@ class Run(msgspec.Struct, frozen=True, order=True):
     """Where they are in the object that is there."""
 
 
-class Like(msgspec.Struct, frozen=True):
+class SimilarObject(msgspec.Struct, frozen=True):
     """An object of the same store that has bytes of what is to be put."""
 
     name: str
     etag: str
-    runs: tuple[Run, ...]
+    runs: tuple[SharedRange, ...]
     """In ascending order; they do not overlap."""
 
     @property
@@ -119,14 +138,14 @@ class Like(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """Where artifacts are kept. Every method may be called from any thread.
 
-    All raise `StoreUnreachable`, `AccessDenied` and `StoreMissing`; what else, they say.
+    All raise `StoreUnreachable`, `AccessDenied` and `StoreMissing`; each names what else it raises.
     """
 
     @property
     def address(self) -> str:
         """For messages: without credentials."""
 
-    def stat(self, name: str) -> Found | None:
+    def stat(self, name: str) -> ObjectInfo | None:
         """Return what is known of an object; None when there is none."""
 
     def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
@@ -141,21 +160,16 @@ class Store(Protocol):
         """
 
     def tail(self, name: str, length: int) -> Ranged:
-        """Read the last bytes of an object in one request; without ranges, the whole of it.
+        """Read the last bytes of an object, fewer when it is shorter, in one request.
 
-        Raises:
-            ObjectMissing: there is no such object.
-        """
-
-    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
-        """Return the last bytes of an object, fewer when it is shorter, in one request.
+        A server without ranges answers with the whole object.
 
         Raises:
             ObjectMissing: there is no such object.
         """
 
     def put_if_absent(
-        self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None
+        self, name: str, source: Path, *, tell: steps.Listener, like: SimilarObject | None = None
     ) -> bool:
         """Put a file unless an object of that name exists; False when one does.
 
@@ -164,10 +178,10 @@ class Store(Protocol):
 
         Args:
             tell: hears `steps.Progress` in bytes of the file, at the end how many were `COPIED`.
-            like: where the store can, it copies these bytes instead of getting them sent.
+            like: a store that can copies these bytes, so that they are not sent.
         """
 
-    def names(self, prefix: str) -> Iterator[tuple[str, Found]]:
+    def names(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """Yield every object whose name starts with the prefix, ordered by name."""
 
     def delete(self, name: str) -> None:
@@ -179,8 +193,8 @@ class Store(Protocol):
     def swap(self, name: str, content: bytes, expected: str | None) -> bool:
         """Replace a pointer if it still has this tag; False when it has not.
 
-        Two writers must not write equal contents: after a lost answer the content tells a writer
-        that it was its own.
+        Two writers must not write equal contents: after a lost answer a writer knows its own
+        write by its content.
 
         Args:
             expected: the tag that `pointer` returned; None: there must be none yet.

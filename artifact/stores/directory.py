@@ -19,16 +19,17 @@ import msgspec
 
 from artifact import files, steps
 from artifact.errors import Refused
-from artifact.stores import addresses, resuming
+from artifact.stores import addresses
 from artifact.stores.contract import (
     LARGEST_CHUNK,
     AccessDenied,
-    Found,
-    Like,
-    ObjectMissing,
+    ObjectInfo,
     Ranged,
+    SimilarObject,
     StoreMissing,
     StoreUnreachable,
+    changed,
+    missing,
 )
 
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -44,23 +45,23 @@ class DirectoryStore(msgspec.Struct, frozen=True):
         """The directory's path."""
         return str(self.root)
 
-    def stat(self, name: str) -> Found | None:
+    def stat(self, name: str) -> ObjectInfo | None:
         """See `Store`."""
-        with self._speaking(name):
+        with self._translated_errors(name):
             try:
-                return _found(os.stat(self._path(name)))
+                return _info(os.stat(self._path(name)))
             except (FileNotFoundError, NotADirectoryError):
                 self._demand_root()
                 return None
 
     def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
         """See `Store`."""
-        with self._speaking(name):
+        with self._translated_errors(name):
             descriptor = self._open(name)
-            found = _found(os.fstat(descriptor))
+            found = _info(os.fstat(descriptor))
         if etag and found.etag != etag:
             os.close(descriptor)
-            raise resuming.replaced(f"{name} in {self.address}")
+            raise changed(self.address, name)
         start = min(start, found.size)
         length = min(length, found.size - start)
         stream = FileIO(descriptor)
@@ -71,20 +72,15 @@ class DirectoryStore(msgspec.Struct, frozen=True):
         """See `Store`."""
         found = self.stat(name)
         if found is None:
-            raise self._missing(name)
+            raise missing(self.address, name)
         start = max(0, found.size - length)
         return self.read(name, start, found.size - start, etag=found.etag)
 
-    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
-        """See `Store`."""
-        answer = self.tail(name, length)
-        return answer.content(), Found(answer.total, answer.etag)
-
     def put_if_absent(
-        self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None
+        self, name: str, source: Path, *, tell: steps.Listener, like: SimilarObject | None = None
     ) -> bool:
         """See `Store`; the kernel copies, so `like` would save nothing."""
-        with self._speaking(name):
+        with self._translated_errors(name):
             self._demand_root()
             path = self._path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,23 +100,23 @@ class DirectoryStore(msgspec.Struct, frozen=True):
                 beside.unlink(missing_ok=True)
             return True
 
-    def names(self, prefix: str) -> Iterator[tuple[str, Found]]:
+    def names(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """See `Store`."""
-        with self._speaking(prefix):
+        with self._translated_errors(prefix):
             self._demand_root()
             found = sorted(_walk(self.root, prefix))
         yield from found
 
     def delete(self, name: str) -> None:
         """See `Store`."""
-        with self._speaking(name):
+        with self._translated_errors(name):
             self._demand_root()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self._path(name).unlink()
 
     def pointer(self, name: str) -> tuple[bytes, str] | None:
         """See `Store`."""
-        with self._speaking(name):
+        with self._translated_errors(name):
             try:
                 content = self._path(name).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -131,10 +127,10 @@ class DirectoryStore(msgspec.Struct, frozen=True):
     def swap(self, name: str, content: bytes, expected: str | None) -> bool:
         """See `Store`."""
         path = self._path(name)
-        with self._speaking(name):
+        with self._translated_errors(name):
             self._demand_root()
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(path.with_name(f".{path.name}.lock")):
+            with files.flocked(path.with_name(f".{path.name}.lock"), fcntl.LOCK_EX):
                 there = self.pointer(name)
                 if (there[1] if there else None) != expected:
                     return False
@@ -149,22 +145,22 @@ class DirectoryStore(msgspec.Struct, frozen=True):
             descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError) as error:
             self._demand_root()
-            raise self._missing(name) from error
+            raise missing(self.address, name) from error
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             return descriptor
         os.close(descriptor)
-        raise self._missing(name)
+        raise missing(self.address, name)
 
     def _chunks(
-        self, name: str, stream: FileIO, start: int, length: int, found: Found
+        self, name: str, stream: FileIO, start: int, length: int, found: ObjectInfo
     ) -> Iterator[bytes]:
         with stream:
             while length:
-                with self._speaking(name):
+                with self._translated_errors(name):
                     data = os.pread(stream.fileno(), min(length, LARGEST_CHUNK), start)
                     # What somebody writes into the file while we read it shows in its times.
-                    if not data or _found(os.fstat(stream.fileno())) != found:
-                        raise resuming.replaced(f"{name} in {self.address}")
+                    if not data or _info(os.fstat(stream.fileno())) != found:
+                        raise changed(self.address, name)
                 start += len(data)
                 length -= len(data)
                 yield data
@@ -177,14 +173,9 @@ class DirectoryStore(msgspec.Struct, frozen=True):
                 hint="make it, or mount the share it is on",
             )
 
-    def _missing(self, name: str) -> ObjectMissing:
-        return ObjectMissing(
-            f"the store {self.address} has no {name}", hint="`artifact ls` lists what it has"
-        )
-
     @contextmanager
-    def _speaking(self, name: str) -> Iterator[None]:
-        """Turn what the disk says into what the contract says."""
+    def _translated_errors(self, name: str) -> Iterator[None]:
+        """Turn the disk's errors into those of the contract."""
         try:
             yield
         except OSError as error:
@@ -200,19 +191,9 @@ class DirectoryStore(msgspec.Struct, frozen=True):
             raise StoreUnreachable(what, hint="is the share it is on mounted and well?") from error
 
 
-def _found(status: os.stat_result) -> Found:
-    return Found(status.st_size, f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}")
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    # Waits without polling, unlike `files.locked`: it is held for milliseconds only.
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _info(status: os.stat_result) -> ObjectInfo:
+    etag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    return ObjectInfo(status.st_size, etag)
 
 
 def _unique() -> str:
@@ -239,7 +220,7 @@ def _sweep(directory: Path) -> None:
                 path.unlink()
 
 
-def _walk(root: Path, prefix: str) -> Iterator[tuple[str, Found]]:
+def _walk(root: Path, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
     # Only the directory that the prefix names: a store holds many applications.
     above = root / prefix.rpartition("/")[0]
     for parent, directories, names in os.walk(above):
@@ -252,4 +233,4 @@ def _walk(root: Path, prefix: str) -> Iterator[tuple[str, Found]]:
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 status = os.stat(path)
                 if stat.S_ISREG(status.st_mode):
-                    yield relative, _found(status)
+                    yield relative, _info(status)

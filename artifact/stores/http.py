@@ -1,12 +1,14 @@
 """A store that is a web server: read-only; also presigned URLs of buckets.
 
-Nothing is ever decoded: servers that call a `.tgz` "Content-Encoding: gzip" send its very bytes.
+Bodies are not decoded: a server that calls a `.tgz` "Content-Encoding: gzip" sends its very bytes.
 """
 
 from __future__ import annotations
 
+import netrc
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -22,12 +24,14 @@ from artifact.stores import addresses, resuming
 from artifact.stores.contract import (
     LARGEST_POINTER,
     AccessDenied,
-    Found,
-    Like,
+    ObjectInfo,
     ObjectMissing,
     Ranged,
     ReadOnly,
+    SimilarObject,
     StoreUnreachable,
+    changed,
+    missing,
 )
 
 HEADER_VARIABLES = "ARTIFACT_HTTP_HEADER_"
@@ -68,41 +72,31 @@ class HttpStore(msgspec.Struct, frozen=True):
         """The URL without credentials."""
         return self.base.rstrip("/")
 
-    def stat(self, name: str) -> Found | None:
+    def stat(self, name: str) -> ObjectInfo | None:
         """See `Store`; a GET of one byte, for presigned URLs allow no HEAD."""
         try:
             answer = self._asked(name, "bytes=0-0", "")
         except ObjectMissing:
             return None
         answer.close()
-        return Found(answer.total, answer.etag)
+        return answer.info
 
     def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
         """See `Store`."""
-
-        if length <= 0:
-            found = self.stat(name)
-            if found is None:
-                raise self._missing(name)
-            return _nothing(start, found.size, found.etag)
-        return self._resumed(name, self._asked(name, _span(start, length), etag))
+        ask = partial(self._asked, name)
+        return resuming.read(self.address, name, ask, start, length, etag)
 
     def tail(self, name: str, length: int) -> Ranged:
         """See `Store`."""
-        return self._resumed(name, self._asked(name, f"bytes=-{length}", ""))
-
-    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
-        """See `Store`; a server without ranges sends all of it, of which the end is kept."""
-        answer = self.tail(name, length)
-        return resuming.last(answer, length), Found(answer.total, answer.etag)
+        return resuming.tail(self.address, name, partial(self._asked, name), length)
 
     def put_if_absent(
-        self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None
+        self, name: str, source: Path, *, tell: steps.Listener, like: SimilarObject | None = None
     ) -> bool:
         """Raise `ReadOnly`."""
         self._read_only("written")
 
-    def names(self, prefix: str) -> Iterator[tuple[str, Found]]:
+    def names(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """Raise `ReadOnly`."""
         self._read_only("listed")
 
@@ -117,7 +111,7 @@ class HttpStore(msgspec.Struct, frozen=True):
             if response.status in {404, 410}:
                 return None
             if response.status != 200:
-                raise self._refusal(name, response)
+                raise self._explain(name, response)
             content = response.read(LARGEST_POINTER, decode_content=True)
         except (HTTPError, OSError) as error:
             raise self._unreachable(error) from error
@@ -137,7 +131,7 @@ class HttpStore(msgspec.Struct, frozen=True):
         answer = self._answer(name, response)
         if etag and answer.etag != etag:
             answer.close()
-            raise resuming.replaced(self._what(name))
+            raise changed(self.address, name)
         return answer
 
     def _answer(self, name: str, response: urllib3.BaseHTTPResponse) -> Ranged:
@@ -146,10 +140,10 @@ class HttpStore(msgspec.Struct, frozen=True):
         length = response.headers.get("Content-Length", "")
         if response.status == 416 and span and span["total"] != "*":
             response.close()
-            return _nothing(int(span["total"]), int(span["total"]), etag)
+            return resuming.nothing(int(span["total"]), int(span["total"]), etag)
         try:
             if response.status not in {200, 206}:
-                raise self._refusal(name, response)
+                raise self._explain(name, response)
             if response.status == 206 and span and span["start"] and span["total"] != "*":
                 start, end, total = int(span["start"]), int(span["end"]) + 1, int(span["total"])
                 if not start < end <= total:
@@ -170,12 +164,6 @@ class HttpStore(msgspec.Struct, frozen=True):
             response.close()
             raise
         return Ranged(start, end - start, total, etag, _chunks(response), response.close)
-
-    def _resumed(self, name: str, first: Ranged) -> Ranged:
-        def ask(start: int, length: int, etag: str) -> Ranged:
-            return self._asked(name, _span(start, length), etag)
-
-        return resuming.resumed(self._what(name), ask, first)
 
     def _get(self, name: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         """Make a request, with credentials for the store's own host, and follow its redirects."""
@@ -204,12 +192,12 @@ class HttpStore(msgspec.Struct, frozen=True):
             url = urljoin(url, target)
             if urlsplit(url).scheme != urlsplit(origin).scheme:
                 raise AccessDenied(
-                    f"{self._what(name)} is redirected to {urlsplit(url).scheme}://, "
+                    f"{name} in {self.address} is redirected to {urlsplit(url).scheme}://, "
                     "which is not followed",
                     hint="give the address it is redirected to, if you trust it",
                 )
         raise StoreUnreachable(
-            f"{self._what(name)} is redirected more than {_REDIRECTS} times",
+            f"{name} in {self.address} is redirected more than {_REDIRECTS} times",
             hint="correct the web server's configuration",
         )
 
@@ -217,13 +205,13 @@ class HttpStore(msgspec.Struct, frozen=True):
         path = quote(addresses.checked(unquote(name)), safe="/+@=~")
         return f"{self.base}{path}" + (f"?{self.query}" if self.query else "")
 
-    def _refusal(self, name: str, response: urllib3.BaseHTTPResponse) -> Exception:
-        """Return what the contract calls this answer."""
+    def _explain(self, name: str, response: urllib3.BaseHTTPResponse) -> Exception:
+        """Return the contract's error for this answer."""
         status = response.status
         if status in {404, 410}:
-            return self._missing(name)
+            return missing(self.address, name, hint="is the address right?")
         if status == 412:
-            return resuming.replaced(self._what(name))
+            return changed(self.address, name)
         if status in {401, 403, 407}:
             return AccessDenied(
                 f"{self.address} does not allow {name}: {status} {response.reason or ''}".strip(),
@@ -234,11 +222,6 @@ class HttpStore(msgspec.Struct, frozen=True):
         return StoreUnreachable(
             f"{self.address} answers {status} {response.reason or ''} for {name}",
             hint="look into the web server's log",
-        )
-
-    def _missing(self, name: str) -> ObjectMissing:
-        return ObjectMissing(
-            f"the store {self.address} has no {name}", hint="is the address right?"
         )
 
     def _nonsense(self, name: str, what: str) -> StoreUnreachable:
@@ -260,9 +243,6 @@ class HttpStore(msgspec.Struct, frozen=True):
             f"{self.address} is a web server, which can only be read, not {what}",
             hint="give the address of its bucket or directory: s3://… or a path",
         )
-
-    def _what(self, name: str) -> str:
-        return f"{name} in {self.address}"
 
 
 def open_http(address: str) -> HttpStore:
@@ -317,8 +297,6 @@ def _from_netrc(host: str) -> tuple[str, str] | None:
     path = Path(variables.get("NETRC") or Path.home() / ".netrc")
     if not path.exists():
         return None
-    import netrc
-
     try:
         found = netrc.netrc(path).authenticators(host)
     except (OSError, netrc.NetrcParseError) as error:
@@ -336,15 +314,7 @@ def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         while chunk := response.read1(_READ_BYTES, decode_content=False):
             yield chunk
     except (HTTPError, OSError) as error:
-        raise resuming.Broken(type(error).__name__) from error
-
-
-def _span(start: int, length: int) -> str:
-    return f"bytes={start}-{start + length - 1}"
-
-
-def _nothing(start: int, total: int, etag: str) -> Ranged:
-    return Ranged(min(start, total), 0, total, etag, iter(()), lambda: None)
+        raise resuming.ConnectionBroken(type(error).__name__) from error
 
 
 def _origin(url: str) -> str:

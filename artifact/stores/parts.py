@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from artifact.stores.contract import Run
+from artifact.stores.contract import SharedRange
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 SMALLEST_BYTES = 5 << 20
@@ -25,7 +25,7 @@ class Part(msgspec.Struct, frozen=True):
     """Where the bucket copies it from; None: it is sent."""
 
 
-def cut(size: int, runs: Sequence[Run]) -> list[Part]:
+def cut(size: int, runs: Sequence[SharedRange]) -> list[Part]:
     """Return the parts of an upload; they cover the file.
 
     Args:
@@ -39,7 +39,7 @@ def cut(size: int, runs: Sequence[Run]) -> list[Part]:
     ]
 
 
-def _joined(size: int, runs: Sequence[Run]) -> Iterator[tuple[int, int, int | None]]:
+def _joined(size: int, runs: Sequence[SharedRange]) -> Iterator[tuple[int, int, int | None]]:
     """Yield (start, end, source) of what is copied and of what lies between, in turn.
 
     What is sent between two copied stretches takes as much of the second as it needs to be a part;

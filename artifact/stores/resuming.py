@@ -6,48 +6,58 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from artifact.stores.contract import ObjectChanged, Ranged, StoreUnreachable
+from artifact.stores.contract import Ranged, StoreUnreachable, changed
 
-Ask = Callable[[int, int, str], Ranged]
-"""Makes one request for (start, length, etag); its chunks may raise `Broken`."""
+Ask = Callable[[str, str], Ranged]
+"""Makes one request with a header Range and for a tag; its chunks may raise `ConnectionBroken`."""
 
 _FAILURES = 5
 """So many in a row, each without a byte received."""
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
 
-class Broken(Exception):
+class ConnectionBroken(Exception):
     """The connection ended before the answer did."""
 
 
-def resumed(what: str, ask: Ask, first: Ranged) -> Ranged:
-    """Go on from an answer, asking again for the rest whenever it breaks off.
+def read(address: str, name: str, ask: Ask, start: int, length: int, etag: str) -> Ranged:
+    """Read a range of an object, asking again for the rest whenever the answer breaks off."""
+    first = ask(_span(start, max(1, length)), etag)
+    if length > 0:
+        return _resumed(address, name, ask, first)
+    first.close()
+    return nothing(start, first.total, first.etag)
 
-    Args:
-        what: "accounting-1337.tgz in s3://bucket", for messages.
-    """
+
+def tail(address: str, name: str, ask: Ask, length: int) -> Ranged:
+    """Read the last bytes of an object, as `read` does."""
+    return _resumed(address, name, ask, ask(f"bytes=-{length}", ""))
+
+
+def nothing(start: int, total: int, etag: str) -> Ranged:
+    """Return the answer without bytes."""
+    return Ranged(min(start, total), 0, total, etag, iter(()), lambda: None)
+
+
+def _span(start: int, length: int) -> str:
+    return f"bytes={start}-{start + length - 1}"
+
+
+def _resumed(address: str, name: str, ask: Ask, first: Ranged) -> Ranged:
     current = [first]
     return Ranged(
         first.start,
         first.length,
         first.total,
         first.etag,
-        _chunks(what, ask, first, current),
+        _chunks(address, name, ask, current),
         lambda: current[0].close(),
     )
 
 
-def last(answer: Ranged, length: int) -> bytes:
-    """Return the last bytes of an answer: a server without ranges sends all that is before."""
-    content = bytearray()
-    with answer:
-        for chunk in answer:
-            content += chunk
-            del content[: max(0, len(content) - length)]
-    return bytes(content)
-
-
-def _chunks(what: str, ask: Ask, first: Ranged, current: list[Ranged]) -> Iterator[bytes]:
+def _chunks(address: str, name: str, ask: Ask, current: list[Ranged]) -> Iterator[bytes]:
+    """Yield what the answers bring; the last of them is the one in `current`."""
+    first = current[0]
     at, end, failures = first.start, first.start + first.length, 0
     while True:
         reason = "it ended early"
@@ -59,7 +69,7 @@ def _chunks(what: str, ask: Ask, first: Ranged, current: list[Ranged]) -> Iterat
                 yield piece
                 if at >= end:
                     break  # whatever else it sends is not read
-        except Broken as error:
+        except ConnectionBroken as error:
             reason = str(error)
         current[0].close()
         if at >= end:
@@ -67,20 +77,22 @@ def _chunks(what: str, ask: Ask, first: Ranged, current: list[Ranged]) -> Iterat
         failures += 1
         if failures > _FAILURES:
             raise StoreUnreachable(
-                f"{what} breaks off at byte {at} of {first.total}, again and again: {reason}",
+                f"{name} in {address} breaks off at byte {at} of {first.total}, "
+                f"again and again: {reason}",
                 hint="run the same command again when the network is better",
             )
         # Hosts of a fleet must not come back at the same moment.
         pause = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**failures)
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-        current[0] = ask(at, end - at, first.etag)
+        current[0] = ask(_span(at, end - at), first.etag)
         if (current[0].etag, current[0].total) != (first.etag, first.total):
             current[0].close()
-            raise replaced(what)
+            raise changed(address, name)
         if current[0].start > at:
             current[0].close()
             raise StoreUnreachable(
-                f"{what}: asked for byte {at} on, the server answers from {current[0].start} on",
+                f"{name} in {address}: asked for byte {at} on, "
+                f"the server answers from {current[0].start} on",
                 hint="a proxy on the way does not understand ranges",
             )
 
@@ -93,11 +105,3 @@ def _from(answer: Ranged, offset: int) -> Iterator[bytes]:
         if behind > offset:
             yield chunk[max(0, offset - at) :]
         at = behind
-
-
-def replaced(what: str) -> ObjectChanged:
-    """Return the error for bytes that are no longer those of the tag."""
-    return ObjectChanged(
-        f"{what} was replaced while it was read",
-        hint="run the same command again; artifacts in a store must never be overwritten",
-    )

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from artifact import steps
+from artifact import steps, stores
 from artifact.errors import ArtifactRejected
 from artifact.manifest import Manifest
 from artifact.stores import addresses, channels
@@ -39,11 +39,7 @@ def plan(
 
     Their order is that of their sequence numbers, which their manifests hold: one request each.
     """
-    versions = {
-        version: found.size
-        for one, found in store.names(addresses.artifacts(name))
-        if (version := addresses.version_of(name, one))
-    }
+    versions = {version: found.size for version, found in stores.versions(store, name)}
     pointed = _pointed(store, name)
     ranked: list[tuple[tuple[int, int], str]] = []
     verdicts = []
@@ -55,24 +51,19 @@ def plan(
             ranked.append(((manifest.sequence, manifest.created), version))
     ranked.sort(reverse=True)
     for rank, (_, version) in enumerate(ranked):
-        size = versions[version]
+        stays, reason = True, f"one of the newest {keep}"
         if version in pointed:
-            verdicts.append(
-                Kept(version, size, stays=True, reason=f"{pointed[version]} points to it")
-            )
-        elif rank < keep:
-            verdicts.append(Kept(version, size, stays=True, reason=f"one of the newest {keep}"))
-        else:
-            verdicts.append(
-                Kept(version, size, stays=False, reason=f"older than the newest {keep}")
-            )
+            reason = f"{pointed[version]} points to it"
+        elif rank >= keep:
+            stays, reason = False, f"older than the newest {keep}"
+        verdicts.append(Kept(version, versions[version], stays, reason))
     return verdicts
 
 
 def prune(store: Store, name: str, verdicts: Sequence[Kept], tell: steps.Listener) -> int:
     """Delete what the plan says may go; returns the bytes that are free.
 
-    What a channel came to point to meanwhile stays.
+    An artifact that a channel points to by then stays.
     """
     doomed = [one for one in verdicts if not one.stays]
     _forget_environments(store, name, {addresses.artifact(name, one.version) for one in doomed})
@@ -89,9 +80,8 @@ def prune(store: Store, name: str, verdicts: Sequence[Kept], tell: steps.Listene
 
 
 def _pointed(store: Store, name: str) -> dict[str, str]:
-    return {
-        there.version: f"{name}@{channel}" for channel, there in channels.every(store, name).items()
-    }
+    found = channels.read_all(store, name)
+    return {there.version: f"{name}@{channel}" for channel, there in found.items()}
 
 
 def _manifests(

@@ -9,28 +9,28 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from artifact import redaction, steps
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ConfigurationError, UsageError
-from artifact.stores import addresses, parts, refusals, resuming, s3_client
+from artifact.stores import addresses, parts, resuming, s3_client, s3_errors
 from artifact.stores.contract import (
     COPIED,
     LARGEST_POINTER,
-    Found,
-    Like,
+    ObjectInfo,
     Ranged,
+    SimilarObject,
     StoreUnreachable,
+    missing,
 )
 from artifact.stores.parts import Part
-from artifact.stores.refusals import Refusal
-
-if TYPE_CHECKING:
-    from artifact.configuration.store_section import StoreSection
+from artifact.stores.s3_errors import S3Error
 
 _SENDERS = 4
 _CONFLICTS = 5
@@ -57,38 +57,31 @@ class S3Store(msgspec.Struct, frozen=True):
         """ "s3://bucket/prefix"."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
-    def stat(self, name: str) -> Found | None:
+    def stat(self, name: str) -> ObjectInfo | None:
         """See `Store`."""
         try:
             answer = self._call("head_object", name)
-        except Refusal:
+        except S3Error:
             # A HEAD has no body that says whether it is the object, the bucket or the key.
             try:
                 self._call("get_object", name, Range="bytes=0-0")["Body"].close()
-            except Refusal as refusal:
-                if refusal.code not in {"NoSuchKey", "InvalidRange"}:
-                    raise self._error(refusal, name) from refusal
+            except S3Error as error:
+                if error.code not in {"NoSuchKey", "InvalidRange"}:
+                    raise self._error(error, name) from error
             return None
-        return Found(int(answer["ContentLength"]), str(answer["ETag"]))
+        return ObjectInfo(int(answer["ContentLength"]), str(answer["ETag"]))
 
     def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
         """See `Store`."""
-
-        if length <= 0:
-            return self._nothing(name, start)
-        return self._resumed(name, self._asked(name, _span(start, length), etag))
+        ask = partial(self._asked, name)
+        return resuming.read(self.address, name, ask, start, length, etag)
 
     def tail(self, name: str, length: int) -> Ranged:
         """See `Store`."""
-        return self._resumed(name, self._asked(name, f"bytes=-{length}", ""))
-
-    def read_tail(self, name: str, length: int) -> tuple[bytes, Found]:
-        """See `Store`."""
-        answer = self.tail(name, length)
-        return resuming.last(answer, length), Found(answer.total, answer.etag)
+        return resuming.tail(self.address, name, partial(self._asked, name), length)
 
     def put_if_absent(
-        self, name: str, source: Path, *, tell: steps.Listener, like: Like | None = None
+        self, name: str, source: Path, *, tell: steps.Listener, like: SimilarObject | None = None
     ) -> bool:
         """See `Store`."""
         size = source.stat().st_size
@@ -100,26 +93,26 @@ class S3Store(msgspec.Struct, frozen=True):
             return False
         try:
             return self._put_parts(name, source, size, like, tell)
-        except Refusal as refusal:
-            if like is None or refusal.status in {401, 403}:
-                raise self._error(refusal, name) from refusal
+        except S3Error as error:
+            if like is None or error.status in {401, 403}:
+                raise self._error(error, name) from error
         # Some servers cannot copy a part, or demand that all have one size; the object that was
         # alike may be gone.
         return self.put_if_absent(name, source, tell=tell)
 
-    def names(self, prefix: str) -> Iterator[tuple[str, Found]]:
+    def names(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """See `Store`."""
         pages = self.client.get_paginator("list_objects_v2")
         try:
-            with s3_client.speaking(self.address):
+            with s3_client.translated_errors(self.address):
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
                     for one in page.get("Contents", ()):
                         if str(one["Key"]).endswith(_CLAIM):
                             continue
-                        found = Found(int(one["Size"]), str(one["ETag"]))
+                        found = ObjectInfo(int(one["Size"]), str(one["ETag"]))
                         yield str(one["Key"])[len(self.prefix) :], found
-        except Refusal as refusal:
-            raise self._error(refusal, prefix) from refusal
+        except S3Error as error:
+            raise self._error(error, prefix) from error
 
     def delete(self, name: str) -> None:
         """See `Store`."""
@@ -127,19 +120,19 @@ class S3Store(msgspec.Struct, frozen=True):
             self._call("delete_object", name)
             if name.endswith(addresses.SUFFIX):
                 self._call("delete_object", f"{name}{_CLAIM}")
-        except Refusal as refusal:
-            raise self._error(refusal, name) from refusal
+        except S3Error as error:
+            raise self._error(error, name) from error
 
     def pointer(self, name: str) -> tuple[bytes, str] | None:
         """See `Store`."""
         try:
             answer = self._call("get_object", name)
-            with s3_client.speaking(self.address):
+            with s3_client.translated_errors(self.address):
                 return bytes(answer["Body"].read(LARGEST_POINTER)), str(answer["ETag"])
-        except Refusal as refusal:
-            if refusal.code == "NoSuchKey":
+        except S3Error as error:
+            if error.code == "NoSuchKey":
                 return None
-            raise self._error(refusal, name) from refusal
+            raise self._error(error, name) from error
 
     def swap(self, name: str, content: bytes, expected: str | None) -> bool:
         """See `Store`."""
@@ -153,11 +146,11 @@ class S3Store(msgspec.Struct, frozen=True):
                 CacheControl="no-cache",
                 **condition,
             )
-        except Refusal as refusal:
-            if refusal.status not in {404, 409, 412} or refusal.code == "NoSuchBucket":
-                raise self._error(refusal, name) from refusal
+        except S3Error as error:
+            if error.status not in {404, 409, 412} or error.code == "NoSuchBucket":
+                raise self._error(error, name) from error
             # boto3 repeats a request whose answer was lost, and then meets its own first try.
-            there = self.pointer(name) if refusal.repeated else None
+            there = self.pointer(name) if error.repeated else None
             return there is not None and there[0] == content
         return True
 
@@ -165,10 +158,13 @@ class S3Store(msgspec.Struct, frozen=True):
         condition = {"IfMatch": etag} if etag else {}
         try:
             answer = self._call("get_object", name, Range=wanted, **condition)
-        except Refusal as refusal:
-            if refusal.status == 416:
-                return self._nothing(name, None)
-            raise self._error(refusal, name) from refusal
+        except S3Error as error:
+            if error.status == 416:
+                found = self.stat(name)
+                if found is None:
+                    raise missing(self.address, name) from error
+                return resuming.nothing(found.size, found.size, found.etag)
+            raise self._error(error, name) from error
         body = answer["Body"]
         if spanned := _SPAN.fullmatch(str(answer.get("ContentRange", ""))):
             start, last, total = map(int, spanned.groups())
@@ -184,36 +180,23 @@ class S3Store(msgspec.Struct, frozen=True):
             )
         return Ranged(start, length, total, str(answer["ETag"]), s3_client.chunks(body), body.close)
 
-    def _resumed(self, name: str, first: Ranged) -> Ranged:
-        def ask(start: int, length: int, etag: str) -> Ranged:
-            return self._asked(name, _span(start, length), etag)
-
-        return resuming.resumed(self._what(name), ask, first)
-
-    def _nothing(self, name: str, start: int | None) -> Ranged:
-        found = self.stat(name)
-        if found is None:
-            raise refusals.missing(self.address, name)
-        at = found.size if start is None else min(start, found.size)
-        return Ranged(at, 0, found.size, found.etag, iter(()), lambda: None)
-
     def _put_whole(self, name: str, source: Path, size: int, tell: steps.Listener) -> bool:
         for attempt in range(_CONFLICTS):
             try:
                 with source.open("rb") as body:
                     self._call("put_object", name, Body=body, ContentLength=size, IfNoneMatch="*")
                 break
-            except Refusal as refusal:
-                if refusal.status == 412:
+            except S3Error as error:
+                if error.status == 412:
                     return False
                 # 409: another put of the same name is under way.
-                if refusal.status != 409 or attempt == _CONFLICTS - 1:
-                    raise self._error(refusal, name) from refusal
+                if error.status != 409 or attempt == _CONFLICTS - 1:
+                    raise self._error(error, name) from error
         tell(steps.Progress("uploading", size, size))
         return True
 
     def _put_parts(
-        self, name: str, source: Path, size: int, like: Like | None, tell: steps.Listener
+        self, name: str, source: Path, size: int, like: SimilarObject | None, tell: steps.Listener
     ) -> bool:
         cut = parts.cut(size, like.runs if like else ())
         upload = str(self._call("create_multipart_upload", name)["UploadId"])
@@ -232,9 +215,9 @@ class S3Store(msgspec.Struct, frozen=True):
         except BaseException as error:
             # A kill before this leaves parts that cost money: docs/stores.md has the rule that
             # lets the bucket drop them.
-            with suppress(Refusal, StoreUnreachable):
+            with suppress(S3Error, StoreUnreachable):
                 self._call("abort_multipart_upload", name, UploadId=upload)
-            taken = isinstance(error, Refusal) and (
+            taken = isinstance(error, S3Error) and (
                 error.status in {409, 412} or error.code == "NoSuchUpload"
             )
             if taken and self.stat(name) is not None:
@@ -270,7 +253,7 @@ class S3Store(msgspec.Struct, frozen=True):
         upload: str,
         source: Path,
         cut: Sequence[Part],
-        like: Like | None,
+        like: SimilarObject | None,
         tell: steps.Listener,
     ) -> list[dict[str, Any]]:
         done = 0
@@ -291,7 +274,9 @@ class S3Store(msgspec.Struct, frozen=True):
             os.close(descriptor)
         return sent
 
-    def _send(self, name: str, upload: str, part: Part, descriptor: int, like: Like | None) -> str:
+    def _send(
+        self, name: str, upload: str, part: Part, descriptor: int, like: SimilarObject | None
+    ) -> str:
         place = {"UploadId": upload, "PartNumber": part.number}
         if part.source is not None:
             assert like is not None
@@ -311,14 +296,11 @@ class S3Store(msgspec.Struct, frozen=True):
 
     def _call(self, method: str, name: str, **arguments: Any) -> Any:
         key = self.prefix + addresses.checked(name)
-        with s3_client.speaking(self.address):
+        with s3_client.translated_errors(self.address):
             return getattr(self.client, method)(Bucket=self.bucket, Key=key, **arguments)
 
-    def _error(self, refusal: Refusal, name: str) -> Exception:
-        return refusals.explained(refusal, self.address, self.bucket, name)
-
-    def _what(self, name: str) -> str:
-        return f"{name} in {self.address}"
+    def _error(self, error: S3Error, name: str) -> Exception:
+        return s3_errors.explain(error, self.address, self.bucket, name)
 
 
 def open_s3(address: str, section: StoreSection) -> S3Store:
@@ -335,8 +317,4 @@ def open_s3(address: str, section: StoreSection) -> S3Store:
             hint="s3://BUCKET/PREFIX; credentials are boto3's: AWS_ACCESS_KEY_ID, ~/.aws",
         )
     prefix = parts.path.strip("/")
-    return S3Store(bucket, f"{prefix}/" if prefix else "", s3_client.make(section))
-
-
-def _span(start: int, length: int) -> str:
-    return f"bytes={start}-{start + length - 1}"
+    return S3Store(bucket, f"{prefix}/" if prefix else "", s3_client.make_client(section))

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 from botocore import exceptions
 from botocore.config import Config
 
 from artifact import redaction, variables
+from artifact.configuration.store_section import StoreSection
 from artifact.errors import ConfigurationError
 from artifact.stores import resuming
 from artifact.stores.contract import AccessDenied, StoreUnreachable
-from artifact.stores.refusals import Refusal
-
-if TYPE_CHECKING:
-    from artifact.configuration.store_section import StoreSection
+from artifact.stores.s3_errors import S3Error
 
 _READ_BYTES = 64 * 1024
 _FIRST_READ_BYTES = 1024
 
 
-def make(section: StoreSection) -> Any:
+def make_client(section: StoreSection) -> Any:
     """Return boto3's client; the stubs would need boto3's service definitions at run time.
 
     Raises:
@@ -61,8 +59,8 @@ def make(section: StoreSection) -> Any:
 
 
 @contextmanager
-def speaking(address: str) -> Iterator[None]:
-    """Turn boto3's errors into `Refusal`, or what the contract says.
+def translated_errors(address: str) -> Iterator[None]:
+    """Turn boto3's errors into `S3Error` or into those of the contract.
 
     Args:
         address: of the store that is spoken to, for messages.
@@ -70,7 +68,7 @@ def speaking(address: str) -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
-        raise Refusal(error.response) from None
+        raise S3Error(error.response) from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise AccessDenied(
             f"there are no credentials for {address}",
@@ -101,4 +99,4 @@ def chunks(body: Any) -> Iterator[bytes]:
             yield chunk
             size = min(2 * size, _READ_BYTES)
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, OSError) as error:
-        raise resuming.Broken(type(error).__name__) from error
+        raise resuming.ConnectionBroken(type(error).__name__) from error

@@ -1,7 +1,7 @@
 """A source that lies in a store: what will be read is fetched in advance, by several connections.
 
-Whoever reads waits until its bytes have arrived, so members are unpacked while others are still on
-their way. Nothing here knows whether bytes are right: the archive's reader compares all of them.
+A reader waits until its bytes have arrived, so members are unpacked while others are still on their
+way. This module does not know whether bytes are right; the archive's reader compares all of them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from artifact import steps
 from artifact.archive.toc import Member, Record
 from artifact.errors import ArtifactRejected
 from artifact.stores.contract import Store, StoreUnreachable
+from artifact.transfer import ranges
 from artifact.transfer import spool as spools
-from artifact.transfer import stretches
+from artifact.transfer.ranges import ByteRange
 from artifact.transfer.spool import Spool
-from artifact.transfer.stretches import Stretch
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -96,7 +96,7 @@ class Download(msgspec.Struct):
     patience: Patience = Patience()
     counted: Counted = msgspec.field(default_factory=Counted)
     candidates: dict[str, Sequence[tuple[Record, str, int]]] = msgspec.field(default_factory=dict)
-    """Files of the site that may be what a component needs, kept by `earlier`."""
+    """Files of the site that may be what a component needs, kept by `host.trees.reuse`."""
     _fetching: _Fetching | None = None
     _given_up: bool = False
 
@@ -114,8 +114,8 @@ class Download(msgspec.Struct):
             here = [member for member in members if spool.holds(member)]
             missing = sorted(set(members).difference(here))
             self.counted.resumed += sum(member.length for member in here)
-            wanted = stretches.plan(missing, self.patience.connections)
-            self.counted.add(wanted=stretches.total(wanted))
+            wanted = ranges.plan(missing, self.patience.connections)
+            self.counted.add(wanted=ranges.total(wanted))
             self._given_up = False
             self._fetching = _Fetching(self, spool, here, wanted)
             self._fetching.begin()
@@ -148,10 +148,7 @@ class Download(msgspec.Struct):
         if fetching is not None and fetching.covers(offset, length):
             return fetching.read(offset, length)
         self.counted.add(wanted=length)
-        content = bytearray()
-        alone = Stretch(offset, offset + length)
-        deque(_received(self, alone, lambda _at, chunk: content.extend(chunk)), maxlen=0)
-        return bytes(content)
+        return b"".join(chunk for _, chunk in _received(self, ByteRange(offset, offset + length)))
 
     def telling(self, tell: steps.Listener) -> steps.Listener:
         """Return a listener that shows what was fetched instead of what was unpacked of it."""
@@ -169,13 +166,13 @@ class _Fetching:
     """The threads that fetch, and the readers that wait for them."""
 
     def __init__(
-        self, download: Download, spool: Spool, here: Sequence[Member], wanted: list[Stretch]
+        self, download: Download, spool: Spool, here: Sequence[Member], wanted: list[ByteRange]
     ) -> None:
         self._download = download
         self._spool = spool
-        present = [Stretch(one.offset, one.offset + one.length, 1 << 62) for one in here]
-        self._known = sorted([*present, *wanted], key=lambda stretch: stretch.start)
-        self._starts = [stretch.start for stretch in self._known]
+        present = [ByteRange(one.offset, one.offset + one.length, 1 << 62) for one in here]
+        self._known = sorted([*present, *wanted], key=lambda one: one.start)
+        self._starts = [one.start for one in self._known]
         self._queue = deque(wanted)
         self._changed = threading.Condition()
         self._over = threading.Event()
@@ -199,10 +196,10 @@ class _Fetching:
         return found is not None and offset + length <= found.end
 
     def read(self, offset: int, length: int) -> bytes:
-        stretch = self._at(offset)
-        assert stretch is not None
+        wanted = self._at(offset)
+        assert wanted is not None
         with self._changed:
-            while stretch.arrived < offset + length:
+            while wanted.arrived < offset + length:
                 if self._failure is not None:
                     raise self._failure
                 if self._over.is_set():
@@ -222,7 +219,7 @@ class _Fetching:
                 hint="repeat it when the network is better: what has arrived is kept",
             )
 
-    def _at(self, offset: int) -> Stretch | None:
+    def _at(self, offset: int) -> ByteRange | None:
         found = bisect.bisect_right(self._starts, offset) - 1
         return self._known[found] if found >= 0 and offset < self._known[found].end else None
 
@@ -232,11 +229,11 @@ class _Fetching:
         try:
             while not self._over.is_set() and self._queue:
                 try:
-                    stretch = self._queue.popleft()
+                    wanted = self._queue.popleft()
                 except IndexError:
                     return
-                self._fetch(stretch, descriptor)
-        except BaseException as error:  # - it is raised where somebody waits for the bytes
+                self._fetch(wanted, descriptor)
+        except BaseException as error:  # it is raised where somebody waits for the bytes
             with self._changed:
                 self._failure = self._failure or error
                 self._over.set()
@@ -244,58 +241,38 @@ class _Fetching:
         finally:
             os.close(descriptor)
 
-    def _fetch(self, stretch: Stretch, descriptor: int) -> None:
-        def keep(at: int, chunk: memoryview) -> None:
+    def _fetch(self, wanted: ByteRange, descriptor: int) -> None:
+        for at, chunk in _received(self._download, wanted):
             spools.write(descriptor, at, chunk)
-
-        for arrived in _received(self._download, stretch, keep):
             with self._changed:
                 self._last = time.monotonic()
-                stretch.arrived = arrived
+                wanted.arrived = at + len(chunk)
                 self._changed.notify_all()
             if self._over.is_set():
                 return
 
 
-def _received(
-    download: Download, stretch: Stretch, keep: Callable[[int, memoryview], None]
-) -> Iterator[int]:
-    """Make one request; keep what comes and yield the offset behind it.
+def _received(download: Download, wanted: ByteRange) -> Iterator[tuple[int, memoryview]]:
+    """Make one request; yield what comes, each piece with its offset.
 
     The store itself goes on where a connection breaks; that it goes on too slowly shows here.
     """
-    counted = download.counted
-    pace = Pace(download.store, download.name, download.patience)
-    counted.add(requests=1)
-    with download.store.read(
-        download.name, stretch.start, stretch.length, etag=download.etag
-    ) as answer:
-        if answer.start != stretch.start:
-            raise _other_range(download, stretch.start, answer.start)
-        at = stretch.start
+    store, name, at = download.store, download.name, wanted.start
+    pace = Pace(store, name, download.patience)
+    download.counted.add(requests=1)
+    with store.read(name, at, wanted.length, etag=download.etag) as answer:
+        if answer.start != at or answer.length < wanted.length:
+            raise StoreUnreachable(
+                f"{store.address} answers a request for {wanted.length} bytes of {name} from byte "
+                f"{at} on with {answer.length} from byte {answer.start} on",
+                hint="a proxy on the way does not understand ranges; fetch past it, "
+                "or the whole file",
+            )
         for chunk in answer:
-            piece = memoryview(chunk)[: stretch.end - at]
-            keep(at, piece)
+            piece = memoryview(chunk)[: wanted.end - at]
+            download.counted.add(fetched=len(piece))
+            yield at, piece
             at += len(piece)
-            counted.add(fetched=len(piece))
-            yield at
-            if at >= stretch.end:
+            if at >= wanted.end:
                 return  # whatever else it sends is not read
             pace.received(len(piece))
-    raise _short(download, at, stretch.end)
-
-
-def _other_range(download: Download, asked: int, got: int) -> StoreUnreachable:
-    return StoreUnreachable(
-        f"{download.store.address} answers a request for {download.name} from byte {asked} on "
-        f"with what begins at byte {got}",
-        hint="a proxy on the way does not understand ranges; fetch past it, or the whole file",
-    )
-
-
-def _short(download: Download, at: int, end: int) -> StoreUnreachable:
-    return StoreUnreachable(
-        f"{download.store.address} ends {download.name} at byte {at}; "
-        f"{end - at} bytes that were asked for are missing",
-        hint="repeat it later; what has arrived is kept",
-    )

@@ -47,19 +47,15 @@ def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) ->
     if fetched.was_there:
         _demand_same(fetched)
         return fetched
-    try:
-        with files.written(path) as stream:
-            _copy(found, fetched, stream, tell)
-            with opening.open_artifact(Path(stream.name), called=path.name) as artifact:
-                if artifact.digest != fetched.digest:
-                    raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
-                checking.verify(artifact, tell)
-    except OSError as error:
-        raise Refused(
-            f"{path} cannot be written: {error.strerror}",
-            hint=f"`df -h {directory}` shows what is free, "
-            f"`ls -ld {directory}` who may write there",
-        ) from error
+    with (
+        files.disk_errors(f"{path} cannot be written", directory),
+        files.written(path) as stream,
+    ):
+        _copy(found, fetched, stream, tell)
+        with opening.open_artifact(Path(stream.name), called=path.name) as artifact:
+            if artifact.digest != fetched.digest:
+                raise ArtifactRejected(f"{found.name} became {artifact.digest} meanwhile")
+            checking.verify(artifact, tell)
     return fetched
 
 

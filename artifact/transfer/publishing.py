@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from artifact import steps
+from artifact import steps, stores
 from artifact.archive.opening import Artifact
 from artifact.archive.toc import Member, Toc
 from artifact.errors import ArtifactError, ArtifactRejected, Refused
 from artifact.manifest import Component
 from artifact.stores import addresses
-from artifact.stores.contract import COPIED, Found, Like, Run, Store
-from artifact.transfer import arrival
+from artifact.stores.contract import COPIED, SharedRange, SimilarObject, Store
+from artifact.transfer import remote
 
 _CANDIDATES = 3
-_DIGITS = re.compile(r"(\d+)")
 _WORTH_BYTES = 1 << 20
 """Less in common is not worth the requests that find it out and use it."""
 
@@ -62,33 +60,20 @@ def publish(store: Store, artifact: Artifact, path: Path, tell: steps.Listener) 
     return Published(name, artifact.digest, artifact.size, 0, was_there=True)
 
 
-def versions(store: Store, name: str) -> list[tuple[str, Found]]:
-    """Return the versions of an application in a store, as people count: 9, 10, 11."""
-    found = [
-        (version, one)
-        for object_name, one in store.names(addresses.artifacts(name))
-        if (version := addresses.version_of(name, object_name))
-    ]
-    return sorted(found, key=lambda one: _natural(one[0]))
-
-
-def _natural(version: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(version)]
-
-
-def _like(store: Store, artifact: Artifact, name: str) -> Like | None:
+def _like(store: Store, artifact: Artifact, name: str) -> SimilarObject | None:
     """Return the artifact in the store that has the most in common with this one.
 
     An upload without one is only slower, so nothing that goes wrong here matters.
     """
-    best: Like | None = None
+    best: SimilarObject | None = None
     try:
-        for version, found in versions(store, artifact.manifest.name)[: -_CANDIDATES - 1 : -1]:
+        there = stores.versions(store, artifact.manifest.name)
+        for version, found in there[: -_CANDIDATES - 1 : -1]:
             other = addresses.artifact(artifact.manifest.name, version)
             if other == name:
                 continue
-            with arrival.opened(store, other) as there:
-                like = Like(other, found.etag, tuple(_common(artifact, there)))
+            with remote.open_artifact(store, other) as opened:
+                like = SimilarObject(other, found.etag, tuple(_common(artifact, opened)))
             if like.length >= _WORTH_BYTES and (best is None or like.length > best.length):
                 best = like
     except ArtifactError:
@@ -96,7 +81,7 @@ def _like(store: Store, artifact: Artifact, name: str) -> Like | None:
     return best
 
 
-def _common(one: Artifact, other: Artifact) -> Iterator[Run]:
+def _common(one: Artifact, other: Artifact) -> Iterator[SharedRange]:
     """Yield the bytes that two artifacts have in common, in the order they have in the first."""
     start = source = length = 0
     for mine in one.manifest.components:
@@ -105,13 +90,13 @@ def _common(one: Artifact, other: Artifact) -> Iterator[Run]:
                 length += run.length
                 continue
             if length:
-                yield Run(start, length, source)
+                yield SharedRange(start, length, source)
             start, source, length = run.start, run.source, run.length
     if length:
-        yield Run(start, length, source)
+        yield SharedRange(start, length, source)
 
 
-def _common_members(one: Artifact, other: Artifact, mine: Component) -> Iterator[Run]:
+def _common_members(one: Artifact, other: Artifact, mine: Component) -> Iterator[SharedRange]:
     """Yield what a component has of the other's: all of it, or members one by one.
 
     A table of contents has the digest of every member, so equal tables mean equal bytes.
@@ -121,7 +106,7 @@ def _common_members(one: Artifact, other: Artifact, mine: Component) -> Iterator
     except KeyError:
         return
     if (mine.toc_sha256, mine.data.length) == (theirs.toc_sha256, theirs.data.length):
-        yield Run(mine.data.offset, mine.toc.end - mine.data.offset, theirs.data.offset)
+        yield SharedRange(mine.data.offset, mine.toc.end - mine.data.offset, theirs.data.offset)
         return
     if theirs.data.length < _WORTH_BYTES:
         return
@@ -129,7 +114,7 @@ def _common_members(one: Artifact, other: Artifact, mine: Component) -> Iterator
     for member in _members(one.toc(mine.name)):
         source = there.get((member.sha256, member.length))
         if source is not None:
-            yield Run(member.offset, member.length, source)
+            yield SharedRange(member.offset, member.length, source)
 
 
 def _members(toc: Toc) -> Iterator[Member]:
@@ -138,7 +123,7 @@ def _members(toc: Toc) -> Iterator[Member]:
 
 def _demand_same(store: Store, artifact: Artifact, name: str) -> None:
     try:
-        with arrival.opened(store, name) as other:
+        with remote.open_artifact(store, name) as other:
             there = other.digest
     except ArtifactRejected as error:
         there = f"a damaged one ({error})"

@@ -14,9 +14,9 @@ from artifact.archive.opening import Artifact
 from artifact.configuration.store_section import StoreSection
 from artifact.errors import ArtifactRejected, UsageError
 from artifact.manifest import Manifest
-from artifact.stores import addresses
+from artifact.stores import addresses, channels
 from artifact.stores.contract import Store
-from artifact.transfer import arrival
+from artifact.transfer import remote
 
 _LONGEST = 200
 """No name of an artifact has more characters; the disk says what it thinks of such a path."""
@@ -35,7 +35,7 @@ class InStore(msgspec.Struct, frozen=True):
 
 
 def find(text: str, section: Callable[[str], StoreSection]) -> Path | InStore:
-    """Return what a reference means; of a store only a channel is asked.
+    """Return what a reference means; a store is asked only where that does not say enough.
 
     Args:
         section: returns how to reach the store of an application of this name; of any when empty.
@@ -85,11 +85,9 @@ def _named(text: str, section: Callable[[str], StoreSection]) -> InStore | None:
 
 
 def _promoted(name: str, channel: str, section: Callable[[str], StoreSection]) -> InStore:
-    from artifact.stores import channels  # 4 ms that a name or a URL need not wait for
-
     chosen = section(name)
     store = stores.open_store(chosen.url, chosen)
-    found = channels.read(store, name, channel)
+    found = channels.read_channel(store, name, channel)
     if found is None:
         raise UsageError(
             f"the store {store.address} has no channel {name}@{channel}",
@@ -103,16 +101,16 @@ def _promoted(name: str, channel: str, section: Callable[[str], StoreSection]) -
 def opened(
     source: Path | InStore, *, keep: Callable[[Manifest], Path] | None = None
 ) -> Iterator[Artifact]:
-    """Open an artifact for the block, wherever it is; raises as the two ways to do so.
+    """Open an artifact for the block, wherever it is; raises as the two functions that do so.
 
     Args:
-        keep: as of `arrival.opened`.
+        keep: as of `remote.open_artifact`.
     """
     if isinstance(source, Path):
         with opening.open_artifact(source) as artifact:
             yield artifact
         return
-    with arrival.opened(source.store, source.name, keep=keep) as artifact:
+    with remote.open_artifact(source.store, source.name, keep=keep) as artifact:
         if source.digest and artifact.digest != source.digest:
             raise ArtifactRejected(
                 f"{source.name} in {source.store.address} is {artifact.digest}; "

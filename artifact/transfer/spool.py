@@ -1,7 +1,7 @@
 """A sparse file that holds what was fetched of an artifact, each byte at its own offset.
 
-It proves itself: a member is in it when its digest is that of the table of contents. So nothing has
-to be written down, and what a killed run, or a power cut, left is used exactly where it is whole.
+It needs no record of what has arrived: a member is in it when its digest is that of the table of
+contents. So a later run uses what a killed run or a power cut left, as far as that is whole.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import msgspec
 
 from artifact import files
 from artifact.archive.toc import Member
-from artifact.errors import Refused
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -70,11 +70,11 @@ def write(descriptor: int, offset: int, chunk: bytes | memoryview) -> None:
         left = left[count:]
 
 
-def opened(directory: Path | None, name: str) -> Spool:
+def open_spool(directory: Path | None, name: str) -> Spool:
     """Open the spool of an artifact, with what an earlier run left in it.
 
-    Spools of other artifacts in the directory are deleted: nobody will go on with them, for the
-    caller has the site's lock.
+    Spools of other artifacts in the directory are deleted. Nobody goes on with them, for the caller
+    holds the site's lock.
 
     Args:
         directory: it is made where it is missing; None: a file without a name among the temporary
@@ -84,31 +84,14 @@ def opened(directory: Path | None, name: str) -> Spool:
     Raises:
         Refused: the disk says no.
     """
-    if directory is None:
-        return _nameless()
-    try:
+    where = directory or Path(tempfile.gettempdir())
+    with files.disk_errors(f"nothing can be fetched into {where}", where):
+        if directory is None:
+            descriptor, path = tempfile.mkstemp(prefix="artifact-")
+            os.unlink(path)
+            return Spool(descriptor, None)
         directory.mkdir(mode=0o700, exist_ok=True)
         for other in directory.iterdir():
             if other.name != name:
                 files.remove_tree(other)
         return Spool(os.open(directory / name, _FLAGS, 0o600), directory / name)
-    except OSError as error:
-        raise _refused(directory, error) from error
-
-
-def _nameless() -> Spool:
-    import tempfile  # 3 ms that only this needs
-
-    try:
-        descriptor, path = tempfile.mkstemp(prefix="artifact-")
-        os.unlink(path)
-    except OSError as error:
-        raise _refused(Path(tempfile.gettempdir()), error) from error
-    return Spool(descriptor, None)
-
-
-def _refused(where: Path, error: OSError) -> Refused:
-    return Refused(
-        f"nothing can be fetched into {where}: {error.strerror}",
-        hint=f"`df -h {where}` shows what is free, `ls -ld {where}` who may write there",
-    )

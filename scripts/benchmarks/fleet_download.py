@@ -13,7 +13,7 @@ import psutil
 
 from artifact import steps
 from artifact.configuration.store_section import StoreSection
-from artifact.host.trees import incoming, unpack
+from artifact.host.trees import reuse, unpack
 from artifact.site import Site
 from artifact.transfer import references
 from benchmarks import storing, transfer
@@ -34,8 +34,8 @@ def _bring(reference: str, site: Site) -> None:
     """Bring a release into a site that has its environment; what the hosts check is their load."""
     source = references.find(reference, lambda _name: StoreSection())
     with references.opened(source, keep=lambda _: site.downloads) as artifact:
-        incoming.recall(artifact, site)
-        unpack.unpack_release(artifact, site, (), steps.nobody)
+        reuse.recall(artifact, site)
+        unpack.unpack_release(artifact, site, (), (os.geteuid(), os.getegid()), steps.nobody)
 
 
 def _host(root: Path, first: Site) -> Site:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from artifact import files, manifest, steps
-from artifact.archive import writer
+from artifact.archive import opening, writer
+from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.errors import ArtifactError
 from artifact.host.commands import install, recover
 from artifact.host.records import history, journal, releases
-from artifact.host.trees import tree, unpack
+from artifact.host.trees import unpack
 from artifact.manifest import Install
 from artifact.site import Site
 from tests.host.machine import Environment, Machine, entries_of
@@ -215,8 +216,6 @@ def whole(site: Site, version: str, artifacts: dict[str, Path]) -> None:
     Raises:
         Broken: something differs or is missing.
     """
-    from artifact.archive import opening
-
     with opening.open_artifact(artifacts[version]) as opened:
         fault = unpack.environment_fault(opened, site)
         if fault != "":
@@ -225,13 +224,13 @@ def whole(site: Site, version: str, artifacts: dict[str, Path]) -> None:
         if fault != "":
             raise Broken(f"release {version}: {fault or 'missing'}")
         # The comparison above believes times and sizes; a disk that lost power may not be believed.
-        for name, root, strip in (
-            (unpack.ENVIRONMENT, site.environment(opened.manifest.environment.key), "virtualenv/"),
-            *((name, site.release(version), "") for name in unpack.of_release(opened)),
+        for name, root in (
+            (ENVIRONMENT_COMPONENT, site.environment(opened.manifest.environment.key)),
+            *((name, site.release(version)) for name in unpack.of_release(opened)),
         ):
             for record in opened.toc(name).records:
-                path = root / record.path.removeprefix(strip)
-                if record.kind == "file" and tree.sha256(path) != record.sha256:
+                path = root / record.path.removeprefix(ENVIRONMENT_PREFIX)
+                if record.kind == "file" and files.sha256(path) != record.sha256:
                     raise Broken(f"{path} has other bytes")
     try:
         releases.read(site, version)

@@ -143,7 +143,7 @@ class Shop:
         described = msgspec.structs.replace(self._manifest(version), **changes)
         (release / ".artifact" / "manifest.json").write_bytes(manifest.encode(described))
         if not self.site.current.is_symlink():
-            files.point(self.site.current, version)
+            files.replace_link(self.site.current, version)
 
     def go_live(self, version: str) -> None:
         """Make a release live and good, as an install without processes leaves it."""
@@ -151,7 +151,7 @@ class Shop:
         record = journal.begin(
             self.site.journal, command="install", version=version, digest="", previous=before
         )
-        files.point(self.site.current, version)
+        files.replace_link(self.site.current, version)
         record.release(version, "good")
         record.over(0, "done")
 

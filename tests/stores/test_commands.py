@@ -207,7 +207,7 @@ def test_a_gate_demands_that_it_was_good_elsewhere_for_long_enough(
 
 
 def _make_good_earlier(store: DirectoryStore, by: timedelta) -> None:
-    there = channels.read(store, "accounting", "staging")
+    there = channels.read_channel(store, "accounting", "staging")
     found = store.pointer("accounting/channels/staging.json")
     assert there is not None
     assert found is not None

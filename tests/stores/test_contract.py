@@ -13,15 +13,15 @@ import pytest
 from artifact import steps
 from artifact.errors import Refused, UsageError
 from artifact.stores import channels
-from artifact.stores.channels import Target
+from artifact.stores.channels import Candidate
 from artifact.stores.contract import (
     COPIED,
     LARGEST_CHUNK,
-    Like,
     ObjectChanged,
     ObjectMissing,
     ReadOnly,
-    Run,
+    SharedRange,
+    SimilarObject,
     StoreMissing,
 )
 from tests.stores import shops
@@ -40,7 +40,7 @@ def put(
     name: str,
     content: bytes,
     tmp_path: Path,
-    like: Like | None = None,
+    like: SimilarObject | None = None,
     tell: steps.Listener = steps.nobody,
 ) -> bool:
     source = tmp_path / f"source-{threading.get_ident()}"
@@ -73,24 +73,23 @@ def test_what_reaches_beyond_the_end_is_cut_off(shop: Shop) -> None:
 
 def test_the_tail_comes_with_the_size(shop: Shop) -> None:
     shop.lay(NAME, CONTENT)
-    tail, found = shop.store.read_tail(NAME, 1000)
-    assert tail == CONTENT[-1000:]
-    assert found == shop.store.stat(NAME)
+    tail = shop.store.tail(NAME, 1000)
+    assert tail.content() == CONTENT[-1000:]
+    assert tail.start == len(CONTENT) - 1000
+    assert tail.info == shop.store.stat(NAME)
     shop.lay("short", b"abc")
-    assert shop.store.read_tail("short", 1000)[0] == b"abc"
+    assert shop.store.tail("short", 1000).content() == b"abc"
 
 
 def test_what_is_missing_is_said_to_be(shop: Shop) -> None:
     shop.lay("something/else", b"1")
     assert shop.store.stat(NAME) is None
     assert shop.store.pointer(CHANNEL) is None
-    for read in (
-        lambda: shop.store.read(NAME, 0, 5),
-        lambda: shop.store.read(NAME, 0, 0),
-        lambda: shop.store.read_tail(NAME, 5),
-    ):
+    for start, length in ((0, 5), (0, 0)):
         with pytest.raises(ObjectMissing, match=NAME):
-            read()
+            shop.store.read(NAME, start, length)
+    with pytest.raises(ObjectMissing, match=NAME):
+        shop.store.tail(NAME, 5)
 
 
 def test_an_object_that_was_replaced_is_noticed(shop: Shop) -> None:
@@ -190,7 +189,7 @@ def test_what_is_there_is_copied_in_the_bucket(bucket: Bucket, tmp_path: Path) -
     # Other bytes here than there: what arrives shows where it came from.
     source = bytes(length) + b"the rest"
     told: list[steps.Event] = []
-    like = Like("earlier", found.etag, (Run(0, length, 5),))
+    like = SimilarObject("earlier", found.etag, (SharedRange(0, length, 5),))
     assert put(shop, NAME, source, tmp_path, like, told.append)
     assert told[-1] == steps.Progress(COPIED, length, len(source))
     assert shop.store.read(NAME, 0, 1 << 30).content() == before[5 : 5 + length] + b"the rest"
@@ -246,7 +245,7 @@ def test_a_pointer_is_swapped_only_by_who_knows_it(writable: Shop) -> None:
 def test_of_eight_writers_no_update_is_lost(writable: Shop) -> None:
     def update(writer: int) -> Iterator[int]:
         for number in range(UPDATES):
-            target = Target("accounting", f"{writer}.{number}", f"sha256:{writer}-{number}")
+            target = Candidate("accounting", f"{writer}.{number}", f"sha256:{writer}-{number}")
             yield channels.promote(writable.store, target, "production").sequence
 
     with ThreadPoolExecutor(8) as pool:
@@ -254,7 +253,7 @@ def test_of_eight_writers_no_update_is_lost(writable: Shop) -> None:
             one for writer in pool.map(lambda w: list(update(w)), range(8)) for one in writer
         ]
     assert sorted(changes) == list(range(1, 8 * UPDATES + 1))
-    there = channels.read(writable.store, "accounting", "production")
+    there = channels.read_channel(writable.store, "accounting", "production")
     assert there is not None
     assert there.sequence == 8 * UPDATES
     assert [one.sequence for one in there.history] == list(range(8 * UPDATES - 1, 0, -1))[:100]

@@ -84,7 +84,10 @@ def test_the_bytes_are_those_of_the_file(tmp_path: Path, more: str) -> None:
         found = store.stat("a.tgz")
         assert found is not None
         assert found.size == len(CONTENT)
-        assert store.read_tail("a.tgz", 999) == (CONTENT[-999:], found)
+        tail = store.tail("a.tgz", 999)
+        assert tail.content()[-999:] == CONTENT[-999:]
+        assert tail.length == (len(CONTENT) if "max_ranges" in more else 999)
+        assert tail.info == found
         answer = store.read("a.tgz", 10, 100, etag=found.etag)
         start = answer.start
         assert start == (0 if "max_ranges" in more else 10)
@@ -96,7 +99,7 @@ def test_a_server_that_compresses_whatever_we_say_is_named() -> None:
         send(request, 200, {"Content-Encoding": "br", "Connection": "close"}, b"something")
 
     with server(answer) as (address, _), pytest.raises(StoreUnreachable, match="compresses") as e:
-        opened(address).read_tail("a.tgz", 10)
+        opened(address).tail("a.tgz", 10)
     assert e.value.code == 5
 
 
@@ -157,7 +160,7 @@ def test_credentials_go_to_the_stores_host_and_nowhere_else(
             send(request, 302, {"Location": target, "Content-Length": "0"})
 
         with server(redirect) as (address, here):
-            assert opened(address).read_tail("a.tgz", 5)[0] == CONTENT[-5:]
+            assert opened(address).tail("a.tgz", 5).content()[-5:] == CONTENT[-5:]
     assert here[0]["private-token"] == "s3cr3t-of-header"
     assert here[0]["authorization"].startswith("Basic ")
     assert here[0]["accept-encoding"] == "identity"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from artifact import steps
+from artifact import steps, stores
 from artifact.archive import checking, opening, writer
 from artifact.stores import parts
-from artifact.stores.contract import Run, Store
-from artifact.transfer import arrival, publishing
+from artifact.stores.contract import SharedRange, Store
+from artifact.transfer import publishing, remote
 from artifact.transfer.publishing import Published
 from tests.archive import samples
 from tests.integration.projects import Checkout
@@ -56,9 +56,9 @@ def test_of_a_code_only_release_the_environment_is_not_sent(bucket: Bucket, tmp_
     assert published.copied > 6_000_000
     assert published.size - published.copied < 10_000
     assert store.read(published.name, 0, published.size).content() == path.read_bytes()
-    with arrival.opened(store, published.name) as artifact:
+    with remote.open_artifact(store, published.name) as artifact:
         checking.verify(artifact)
-    assert [version for version, _ in publishing.versions(store, "accounting")] == ["9", "10"]
+    assert [version for version, _ in stores.versions(store, "accounting")] == ["9", "10"]
     assert publish(store, path).was_there
 
 
@@ -93,7 +93,7 @@ def test_the_parts_of_an_upload_are_its_bytes_and_none_is_too_small(seed: int) -
         if noise.random() < 0.5:
             start = noise.randrange(900)
             piece = there[start : start + noise.choice((1, 20, 60, 300))]
-            runs.append(Run(len(content) * unit, len(piece) * unit, start * unit))
+            runs.append(SharedRange(len(content) * unit, len(piece) * unit, start * unit))
             content += piece
         content += noise.randbytes(noise.choice((0, 1, 30, 200)))
     size = len(content) * unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,16 +14,17 @@ import msgspec
 from artifact import manifest, steps
 from artifact.archive import writer
 from artifact.archive.opening import Artifact
-from artifact.host.trees import incoming, unpack
+from artifact.host.trees import reuse, unpack
 from artifact.site import Site
 from artifact.stores import addresses
 from artifact.stores.contract import Ranged, Store
 from artifact.stores.directory import DirectoryStore
-from artifact.transfer import arrival
+from artifact.transfer import remote
 from artifact.transfer.download import Download, Patience
 from tests.archive import samples
 
 NAME = "accounting"
+OWNER = os.geteuid(), os.getegid()
 SITE_PACKAGES = "virtualenv/lib/python3.11/site-packages"
 
 
@@ -127,7 +129,7 @@ class Shelf:
         self, version: str, store: Store | None = None, patience: Patience | None = None
     ) -> Iterator[Artifact]:
         """Open an artifact as an install does."""
-        with arrival.opened(
+        with remote.open_artifact(
             store or self.store,
             addresses.artifact(NAME, version),
             keep=lambda _: self.site.downloads,
@@ -140,15 +142,15 @@ class Shelf:
     ) -> list[str]:
         """Bring a release into the site with the functions an install uses; return their notes."""
         with self.opened(version, store, patience) as artifact:
-            self.download = arrival.behind(artifact)
-            incoming.recall(artifact, self.site)
+            self.download = remote.download_of(artifact)
+            reuse.recall(artifact, self.site)
             notes = []
             there = unpack.environment_there(artifact, self.site)
             if there.fault is None:
                 notes.append(unpack.unpack_environment(artifact, self.site, steps.nobody))
             else:
                 assert there.fault == ""
-            notes.append(unpack.unpack_release(artifact, self.site, (), steps.nobody))
+            notes.append(unpack.unpack_release(artifact, self.site, (), OWNER, steps.nobody))
             assert unpack.release_fault(artifact, self.site, ()) == ""
         with self.opened(version) as artifact:
             assert unpack.environment_fault(artifact, self.site) == ""

@@ -9,8 +9,9 @@ import pytest
 from artifact.archive import opening, unpacking
 from artifact.archive.toc import Member
 from artifact.errors import ArtifactRejected
+from artifact.host.trees import reuse
 from artifact.stores.contract import ObjectMissing
-from artifact.transfer import earlier, stretches
+from artifact.transfer import ranges
 from tests.archive import samples
 from tests.transfer.shelf import SITE_PACKAGES, Shelf, Watched, application, packages
 
@@ -36,7 +37,7 @@ def test_a_first_install_fetches_everything_once_and_keeps_nothing(shelf: Shelf)
     assert store.bytes <= path.stat().st_size + 262_144
     assert contents(shelf.site.environment(OLD)) == unpacked(path, "venv", shelf.directory / "v")
     assert list(shelf.site.downloads.iterdir()) == []
-    assert max(length for _, _, length in store.asked) <= stretches.LARGEST_BYTES
+    assert max(length for _, _, length in store.asked) <= ranges.LARGEST_BYTES
 
 
 def test_a_code_only_release_takes_three_requests_and_little_more_than_the_tail(
@@ -87,10 +88,9 @@ def test_two_changed_packages_are_fetched_and_the_rest_is_linked(shelf: Shelf) -
     path = shelf.publish("2", packages(NEW, changed=(3, 30)), NEW)
     shelf.deploy("1")
     store = Watched(shelf.store_directory)
-    planned = {}
     with shelf.opened("2") as artifact:
-        earlier.recall(artifact, shelf.site)
-        planned["venv"] = earlier.to_fetch(artifact, shelf.site, ("venv",))
+        reuse.recall(artifact, shelf.site)
+        planned = reuse.to_fetch(artifact, shelf.site, ("venv",))
     notes = shelf.deploy("2", store)
     assert f"{planned['venv'] / 1e6:.1f} of" in notes[0]
     assert store.bytes < 0.35 * path.stat().st_size
@@ -209,17 +209,17 @@ def member(offset: int, length: int) -> Member:
 
 
 def test_near_members_are_fetched_together_and_long_runs_in_pieces() -> None:
-    near = [member(0, 1000), member(1000 + stretches.GAP_BYTES, 1000)]
-    assert [(s.start, s.end) for s in stretches.plan(near, 8)] == [(0, 2000 + stretches.GAP_BYTES)]
-    far = [member(0, 1000), member(1001 + stretches.GAP_BYTES, 1000)]
-    assert len(stretches.plan(far, 8)) == 2
+    near = [member(0, 1000), member(1000 + ranges.GAP_BYTES, 1000)]
+    assert [(s.start, s.end) for s in ranges.plan(near, 8)] == [(0, 2000 + ranges.GAP_BYTES)]
+    far = [member(0, 1000), member(1001 + ranges.GAP_BYTES, 1000)]
+    assert len(ranges.plan(far, 8)) == 2
     run = [member(100_000 * i, 100_000) for i in range(3000)]
-    planned = stretches.plan(run, 8)
+    planned = ranges.plan(run, 8)
     assert sum(one.length for one in planned) == 300_000_000
     assert [one.start for one in planned[1:]] == [one.end for one in planned[:-1]]
     assert planned[0].length <= 1 << 20
-    assert (4 << 20) < max(one.length for one in planned) <= stretches.LARGEST_BYTES
+    assert (4 << 20) < max(one.length for one in planned) <= ranges.LARGEST_BYTES
 
 
 def test_a_member_larger_than_a_first_request_stands_alone() -> None:
-    assert [one.length for one in stretches.plan([member(0, 4 << 20)], 8)] == [4 << 20]
+    assert [one.length for one in ranges.plan([member(0, 4 << 20)], 8)] == [4 << 20]

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import stat
@@ -161,8 +160,7 @@ def _take(work: Path, path: str, to: Path) -> Output:
         source.rename(destination)
     mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
     destination.chmod(mode)
-    with destination.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = files.sha256(destination)
     return Output(path=path, kind="file", mode=mode, size=facts.st_size, sha256=digest)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from artifact import manifest, process, steps, variables
+from artifact import files, manifest, process, steps, variables
 from artifact.building import patterns
 from artifact.building.assets import outputs, workspace
 from artifact.building.assets.outputs import Output, Outputs
@@ -154,8 +154,7 @@ class Workshop(msgspec.Struct):
             content = f"git:{file.blob}"
             if not file.blob and file.kind == "file":
                 # No Path: there are thousands, and joining one costs as much as hashing it.
-                with open(f"{self.snapshot.root}/{file.path}", "rb") as stream:
-                    content = hashlib.file_digest(stream, "sha256").hexdigest()
+                content = files.sha256(f"{self.snapshot.root}/{file.path}")
             line = (
                 f"{file.kind}\t{file.mode:o}\t{file.size}\t{content}\t{file.path}\t{file.target}\n"
             )

@@ -16,7 +16,7 @@ import msgspec
 
 from artifact import files, manifest, process
 from artifact.archive import writer
-from artifact.archive.format import ENVIRONMENT
+from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed, codec, load_packed
 from artifact.building.environments import key, marker, stamp
@@ -307,19 +307,13 @@ def in_use(environment: Environment, places: Places) -> Iterator[None]:
     Raises:
         BuildFailed: it was removed before we held it.
     """
-    descriptor = os.open(
-        places.lease(environment.key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-    )
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with files.flocked(places.lease(environment.key), fcntl.LOCK_SH):
         if not (environment.path / marker.NAME).exists():
             raise BuildFailed(
                 f"the environment {environment.path} was removed while it was about to be used",
                 hint="another `artifact cache prune` or a person did that; build again",
             )
         yield
-    finally:
-        os.close(descriptor)
 
 
 def packed(environment: Environment, places: Places, level: int, tell: Listener) -> Packed:
@@ -337,7 +331,7 @@ def packed(environment: Environment, places: Places, level: int, tell: Listener)
     return writer.pack(
         entries,
         places.pack(environment.key),
-        name="venv",
+        name=ENVIRONMENT_COMPONENT,
         level=level,
         tell=tell,
     )
@@ -353,10 +347,10 @@ def _entries(environment: Environment, places: Places) -> list[Entry]:
         )
     root = str(environment.path)
     entries = [
-        Entry(f"{ENVIRONMENT}/{marker.NAME}", "file", source=f"{root}/{marker.NAME}"),
+        Entry(f"{ENVIRONMENT_PREFIX}{marker.NAME}", "file", source=f"{root}/{marker.NAME}"),
     ]
     for item in stamp.items(state.stamp):
-        path, full = f"{ENVIRONMENT}/{item.path}", f"{root}/{item.path}"
+        path, full = f"{ENVIRONMENT_PREFIX}{item.path}", f"{root}/{item.path}"
         if item.kind == "link":
             entries.append(Entry(path, "link", target=os.readlink(full)))
         elif item.kind == "directory":

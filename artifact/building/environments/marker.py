@@ -19,11 +19,11 @@ import msgspec
 
 from artifact import files, manifest
 from artifact.archive import toc
-from artifact.archive.format import ENVIRONMENT
+from artifact.archive.format import ENVIRONMENT_PREFIX
 from artifact.archive.packed import Packed, load_packed
 from artifact.building.environments import stamp
 from artifact.building.places import Places
-from artifact.site import Site
+from artifact.site import ENVIRONMENT_DIRECTORY, Site
 
 NAME = ".artifact-env.json"
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -143,15 +143,14 @@ def _lines(packed: Packed) -> list[str]:
 
 
 def _record(root: Path, item: stamp.Item) -> toc.Record:
-    path = f"{ENVIRONMENT}/{item.path}"
+    path = f"{ENVIRONMENT_PREFIX}{item.path}"
     full = os.path.join(root, item.path)
     if item.kind == "link":
         return toc.Record("link", 0o777, 0, "", path, os.readlink(full))
     if item.kind == "directory":
         return toc.Record("directory", 0o755, 0, "", path, "")
-    with open(full, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return toc.Record("file", 0o755 if item.executable else 0o644, item.size, digest, path, "")
+    mode = 0o755 if item.executable else 0o644
+    return toc.Record("file", mode, item.size, files.sha256(full), path, "")
 
 
 def touch(places: Places, key: str, name: str) -> None:
@@ -188,7 +187,7 @@ def is_key(name: str) -> bool:
 
 def releases(places: Places, key: str) -> list[str]:
     """Return the releases installed on this very machine that run from an environment."""
-    links = sorted(Site(Path(places.root)).releases.glob(f"*/{ENVIRONMENT}"))
+    links = sorted(Site(Path(places.root)).releases.glob(f"*/{ENVIRONMENT_DIRECTORY}"))
     # `current` and `previous` are links to releases that are listed anyway.
     return [
         link.parent.name

@@ -14,7 +14,7 @@ import msgspec
 
 from artifact import files, variables
 from artifact.archive import unpacking, writer
-from artifact.archive.format import ENVIRONMENT
+from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.opening import Artifact
 from artifact.building.environments import compilation, key, marker
 from artifact.building.environments.compilation import Job
@@ -26,7 +26,7 @@ from artifact.process import ChildFailed
 from artifact.steps import Listener, Said, Warned
 from artifact.stores import addresses, open_store
 from artifact.stores.contract import Store
-from artifact.transfer import arrival
+from artifact.transfer import remote
 
 ALLOWED = "ARTIFACT_CACHE_WRITE"
 """The variable that only jobs on protected branches may have: so no other can poison the cache."""
@@ -82,7 +82,7 @@ def offer(store: Store, manifest: Manifest, digest: str, name: str, tell: Listen
     """
     if variables.get(ALLOWED) != "1":
         return False
-    component = manifest.component("venv")
+    component = manifest.component(ENVIRONMENT_COMPONENT)
     content = msgspec.json.encode(
         Shared(
             artifact=name,
@@ -106,21 +106,21 @@ def offer(store: Store, manifest: Manifest, digest: str, name: str, tell: Listen
 
 def _take(job: Job, store: Store, pointer: bytes, staged: Path, tell: Listener) -> Marker:
     shared = msgspec.json.decode(pointer, type=Shared)
-    with arrival.opened(store, shared.artifact, keep=lambda _: _arriving(job)) as artifact:
+    with remote.open_artifact(store, shared.artifact, keep=lambda _: _arriving(job)) as artifact:
         _compare(job, shared, artifact)
         files.remove_tree(staged)
-        download = arrival.behind(artifact)
+        download = remote.download_of(artifact)
         unpacking.extract(
             artifact,
-            ("venv",),
+            (ENVIRONMENT_COMPONENT,),
             staged,
-            strip=f"{ENVIRONMENT}/",
+            strip=ENVIRONMENT_PREFIX,
             read_only=True,
             tell=download.telling(tell) if download else tell,
         )
         made = _settle(job, staged)
         # What arrived is the pack that this build would write: nothing is compressed again.
-        writer.take_out(artifact, "venv", job.places.pack(job.key))
+        writer.take_out(artifact, ENVIRONMENT_COMPONENT, job.places.pack(job.key))
         fetched = download.counted.fetched if download else artifact.size
     tell(Said(f"the environment comes from {shared.artifact}: {fetched / 1e6:.1f} MB fetched"))
     return made
@@ -163,7 +163,7 @@ def _compare(job: Job, shared: Shared, artifact: Artifact) -> None:
         raise ArtifactRejected(f"{shared.artifact} holds another environment")
     if manifest.root != job.places.root or artifact.interpreter != str(job.interpreter.path):
         raise ArtifactRejected(f"{shared.artifact} is for another site or interpreter")
-    if [c.tree for c in manifest.components if c.name == "venv"] != [shared.tree]:
+    if [c.tree for c in manifest.components if c.name == ENVIRONMENT_COMPONENT] != [shared.tree]:
         raise ArtifactRejected(f"{shared.artifact} holds another tree than was announced")
 
 

@@ -151,7 +151,7 @@ def _read_back(directory: Path, job: Job) -> Wheel:
             f"the wheel built of {job.shown} is broken: {error}",
             hint="`pip wheel --no-deps` on it must give a wheel that `pip install` takes",
         ) from error
-    hash_ = f"sha256:{digest(path)}"
+    hash_ = f"sha256:{files.sha256(path)}"
     return Wheel(path.name, canonicalize_name(name), str(version), hash_, job.source)
 
 
@@ -173,9 +173,3 @@ def key(
     situation += [interpreter.system, *sorted(settings)]
     decides = [what, situation, sorted(declared.items())]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
-
-
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -29,7 +29,7 @@ from artifact.building.locking import indexes, requirements
 from artifact.building.locking.entries import Entry
 from artifact.building.locking.indexes import Indexes
 from artifact.building.locking.pins import Lock, Pin, text_of
-from artifact.building.locking.wheel_building import Job, build, digest, kept_at, key, run_pip
+from artifact.building.locking.wheel_building import Job, build, kept_at, key, run_pip
 from artifact.building.locking.wheel_building import Wheel as Wheel
 from artifact.building.places import Places
 from artifact.errors import BuildFailed, UsageError
@@ -163,7 +163,7 @@ def build_any(
         job = Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
         run_pip(job, "download", ["--no-deps", "--dest", "sdist"], scratch, places, tell)
         (found,) = (scratch / "sdist").iterdir()
-        hash_ = f"sha256:{digest(found)}"
+        hash_ = f"sha256:{files.sha256(found)}"
     return build_sdist(Sdist(pin, hash_), lock, places, declared, tell)
 
 
@@ -226,7 +226,7 @@ def collect(
         if path.suffix == ".whl":
             continue
         name, version = parse_sdist_filename(path.name)
-        sdist = Sdist(pins[name, str(version)], f"sha256:{digest(path)}")
+        sdist = Sdist(pins[name, str(version)], f"sha256:{files.sha256(path)}")
         wheel = build_sdist(sdist, lock, places, declared, tell)
         path.unlink()
         (directory / wheel.filename).symlink_to(wheel.path)
@@ -305,10 +305,10 @@ def _has_hash(path: Path, hashes: tuple[str, ...]) -> bool:
 def _content(path: Path) -> str:
     """Return the digest of a file, or of names, modes and bytes of a directory's files."""
     if path.is_file():
-        return digest(path)
+        return files.sha256(path)
     total = hashlib.sha256()
     for file in _sources(path):
-        what = os.readlink(file) if file.is_symlink() else digest(file)
+        what = os.readlink(file) if file.is_symlink() else files.sha256(file)
         executable = bool(file.lstat().st_mode & 0o100)
         row = json.dumps([os.path.relpath(file, path), what, executable])
         total.update(row.encode() + b"\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, steps
+from artifact.archive.format import ENVIRONMENT_COMPONENT
 from artifact.archive.opening import Artifact
 from artifact.errors import Refused
 from artifact.host.commands import recover, switch
@@ -16,10 +17,11 @@ from artifact.host.commands.switch import SwitchOptions
 from artifact.host.inspecting import observe, preflight, status
 from artifact.host.inspecting.observe import Facts
 from artifact.host.migrations import preview
+from artifact.host.processes import application
 from artifact.host.runs import switching
 from artifact.host.runs.run import SwitchingRun
 from artifact.host.runs.switching import Plan
-from artifact.host.trees import incoming, static, unpack
+from artifact.host.trees import reuse, static, unpack
 from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
@@ -153,10 +155,12 @@ def _arriving(facts: Facts) -> Iterator[Step[SwitchingRun]]:
         for path in (site.releases, site.environments, site.shared, site.static):
             path.mkdir(mode=0o755, exist_ok=True)
         if not site.default_environment.is_symlink():
-            files.point(site.default_environment, "../releases/current/virtualenv")
+            files.replace_link(site.default_environment, "../releases/current/virtualenv")
 
     def unpack_release(run: SwitchingRun) -> str:
-        note = unpack.unpack_release(artifact, site, shared, run.tell)
+        user = application.user_of(site)
+        owner = user.pw_uid, user.pw_gid
+        note = unpack.unpack_release(artifact, site, shared, owner, run.tell)
         run.record.release(manifest.version, "staged", digest=artifact.digest)
         return note
 
@@ -170,7 +174,7 @@ def _arriving(facts: Facts) -> Iterator[Step[SwitchingRun]]:
         yield Step(
             "unpack-environment",
             f"unpack the environment {environment}"
-            + incoming.announced(artifact, facts.fetch, (unpack.ENVIRONMENT,)),
+            + reuse.announced(artifact, facts.fetch, (ENVIRONMENT_COMPONENT,)),
             lambda run: unpack.unpack_environment(artifact, site, run.tell),
             lambda _run: unpack.remove(site, environment),
         )
@@ -184,7 +188,7 @@ def _arriving(facts: Facts) -> Iterator[Step[SwitchingRun]]:
         yield Step(
             "unpack-release",
             f"unpack {manifest.reference} to {release}"
-            + incoming.announced(artifact, facts.fetch, unpack.of_release(artifact)),
+            + reuse.announced(artifact, facts.fetch, unpack.of_release(artifact)),
             unpack_release,
             remove_release,
         )

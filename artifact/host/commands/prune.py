@@ -21,7 +21,7 @@ from artifact.host.records.history import Record
 from artifact.host.records.journal import Journal
 from artifact.host.runs import recording
 from artifact.host.trees import static, unpack
-from artifact.site import Site
+from artifact.site import ReleasePaths, Site
 
 FAILED_SECONDS = 7 * 86400.0
 """How long a release that never served, or was left, stays for a person to look into it."""
@@ -91,18 +91,11 @@ def uses(site: Site) -> dict[str, tuple[str, ...]]:
 def is_leased(site: Site, version: str) -> bool:
     """Tell whether any process of a release lives: they share the lock of its lease file."""
     try:
-        descriptor = os.open(site.lease(version), os.O_RDONLY | os.O_CLOEXEC)
+        return files.is_held(site.lease(version), fcntl.LOCK_EX)
     except FileNotFoundError:
         return False
     except OSError:
         return True  # nobody can know: then it is kept
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def keep_of(site: Site) -> int:
@@ -278,7 +271,7 @@ def _days() -> int:
 def _environment_of(site: Site, version: str) -> str | None:
     """Return the key of a release's environment; None where it has none, "" where none can tell."""
     try:
-        return os.readlink(site.release(version) / "virtualenv").rpartition("/")[2]
+        return os.readlink(ReleasePaths(site.release(version)).environment).rpartition("/")[2]
     except FileNotFoundError:
         return None
     except OSError:
@@ -329,20 +322,16 @@ def _downloads(site: Site, clock: float, resumed: float) -> Iterator[Doomed]:
                 yield Doomed("download", path.name[:12], path, reason, _size(path))
 
 
-def _unused_file(site: Site) -> Path:
-    return site.private / "unused.json"
-
-
 def _read_waiting(site: Site) -> dict[str, float]:
     try:
-        return msgspec.json.decode(_unused_file(site).read_bytes(), type=dict[str, float])
+        return msgspec.json.decode(site.unused.read_bytes(), type=dict[str, float])
     except (OSError, msgspec.MsgspecError):
         return {}  # they wait a little longer
 
 
 def _remember(site: Site, waiting: Mapping[str, float]) -> None:
     if dict(waiting) != _read_waiting(site):
-        files.write(_unused_file(site), msgspec.json.encode(dict(waiting)))
+        files.write(site.unused, msgspec.json.encode(dict(waiting)))
 
 
 def _size(path: Path) -> int:

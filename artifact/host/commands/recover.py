@@ -101,7 +101,7 @@ def point_before(site: Site, version: str) -> None:
     """Point `previous` at the newest good release before a version; at nothing without one."""
     before = history.good_before(history.of(site), version)
     if before:
-        files.point(site.previous, before[0].version)
+        files.replace_link(site.previous, before[0].version)
     else:
         site.previous.unlink(missing_ok=True)
 
@@ -157,7 +157,7 @@ def _is_good(run: Run) -> bool:
 def _point_previous(site: Site, run: Run) -> None:
     before = run.began.previous
     if before and before != run.began.version and site.release(before).is_dir():
-        files.point(site.previous, before)
+        files.replace_link(site.previous, before)
 
 
 def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.Listener) -> None:

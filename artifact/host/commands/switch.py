@@ -192,7 +192,7 @@ def _point_previous(site: Site, was: str, version: str, tell: steps.Listener) ->
     if was in {"", version} or not site.release(was).is_dir():
         return
     try:
-        files.point(site.previous, was)
+        files.replace_link(site.previous, was)
     except OSError as error:
         tell(Warned(f"{site.previous} does not point at {was}: {error}"))
 

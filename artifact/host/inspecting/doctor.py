@@ -21,7 +21,7 @@ from artifact.host.records.problem import Problem
 from artifact.host.trees import content, links
 from artifact.services import nginx
 from artifact.services.process_manager import ProcessManagerError
-from artifact.site import Site
+from artifact.site import ReleasePaths, Site
 from artifact.stores import addresses
 
 _CLOCK_SECONDS = 60
@@ -174,7 +174,7 @@ def _live(subject: _Subject) -> Iterator[Path]:
     if subject.target is not None:
         release = subject.site.release(subject.target.manifest.version)
         yield release
-        yield (release / "virtualenv").resolve()
+        yield ReleasePaths(release).environment.resolve()
 
 
 def _content(subject: _Subject) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from artifact.host.processes import target as targets
 from artifact.host.processes.target import Target
 from artifact.host.records import journal, releases
 from artifact.host.records import settings as site_settings
-from artifact.host.trees import incoming, unpack
+from artifact.host.trees import reuse, unpack
 from artifact.manifest import Manifest
 from artifact.site import Site
 
@@ -164,11 +164,9 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         ConfigurationError: the site's own settings are wrong.
     """
     target = targets.of_manifest(site, artifact.manifest)
-    incoming.recall(artifact, site)
+    reuse.recall(artifact, site)
     environment, marked = unpack.environment_there(artifact, site)
     release = unpack.release_fault(artifact, site, target.install.shared)
-    names = [unpack.ENVIRONMENT] if environment is None else []
-    names += unpack.of_release(artifact) if release != "" else ()
     return Facts(
         artifact=artifact,
         target=target,
@@ -176,7 +174,7 @@ def observe(artifact: Artifact, site: Site) -> Facts:
         environment=environment,
         marked=marked,
         release=release,
-        fetch=incoming.to_fetch(artifact, site, names),
+        fetch=reuse.to_fetch(artifact, site, unpack.to_unpack(artifact, environment, release)),
     )
 
 

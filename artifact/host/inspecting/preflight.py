@@ -98,8 +98,7 @@ def rights(site: Site) -> Iterator[Problem]:
 
 
 def _space(facts: Facts) -> Iterator[Problem]:
-    names = [unpack.ENVIRONMENT] if facts.environment is None else []
-    names += unpack.of_release(facts.artifact) if facts.release != "" else ()
+    names = unpack.to_unpack(facts.artifact, facts.environment, facts.release)
     components = [facts.manifest.component(name) for name in names]
     if not components:
         return

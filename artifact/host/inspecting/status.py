@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from artifact import files
 from artifact.errors import Refused
 from artifact.host.processes import health
 from artifact.host.processes.health import Answer
@@ -168,13 +168,6 @@ def _faults(program: str, mine: list[Running], live: str) -> Iterator[str]:
 def is_locked(path: Path) -> bool:
     """Tell whether a run holds the site's lock just now, without waiting for it or taking it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return files.is_held(path, fcntl.LOCK_SH)
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -85,7 +85,7 @@ class _Restoring:
             if kept is None:
                 path.unlink(missing_ok=True)
             elif isinstance(kept, str):
-                files.point(path, kept)
+                files.replace_link(path, kept)
             else:
                 files.write(path, kept[0], mode=kept[1])
 

@@ -67,7 +67,7 @@ def _step(place: Place, content: str, host: str) -> Line | Problem:
         place.file.parent.mkdir(exist_ok=True)
         placing.put(place.file, content)
         if place.link:
-            files.point(place.link, f"../{place.file.parent.name}/{place.file.name}")
+            files.replace_link(place.link, f"../{place.file.parent.name}/{place.file.name}")
         nginx.test(place.main)
         why = nginx.reload(place.main)
         if why:

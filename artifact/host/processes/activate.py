@@ -67,7 +67,7 @@ class Switch(msgspec.Struct):
         self.begun = True
         for name in self._slotted(self.new):
             self._bring_up(self.new, name)
-        files.point(self.site.current, self.new.version)
+        files.replace_link(self.site.current, self.new.version)
         for name in self._slotted(self.new):
             self._retire(name, self.new)
         for name in self._workers(self.new, self.old):
@@ -86,7 +86,7 @@ class Switch(msgspec.Struct):
         if self.old is not None:
             for name in self._slotted(self.old):
                 self._bring_up(self.old, name, believe=True)
-            files.point(self.site.current, self.old.version)
+            files.replace_link(self.site.current, self.old.version)
         else:
             self.site.current.unlink(missing_ok=True)
         for name in dict.fromkeys([*self._slotted(self.new), *self._slotted(self.old)]):

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from artifact import process, variables
+from artifact import files, process, variables
 from artifact.errors import Refused, UsageError
 from artifact.host.processes import application, servers
 from artifact.host.records import releases, state
@@ -109,7 +109,7 @@ def _serve(
         argv = servers.smaller(argv, described.server)
     draining = _opened(servers.DRAINING)
     if slot is not None:
-        ready = servers.ready_file(site, name, slot)
+        ready = site.ready(name, slot)
         ready.unlink(missing_ok=True)
         if str(servers.DRAINING) in argv:
             environment["ARTIFACT_READY"] = _ready_file(ready, user)
@@ -160,11 +160,9 @@ def _lease(site: Site, version: str) -> int:
     """Share the release's lock for as long as this process or anything it starts lives."""
     path = site.lease(version)
     path.parent.mkdir(parents=True, exist_ok=True)
-    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    fcntl.flock(opened, fcntl.LOCK_SH)
-    kept = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR)
-    os.close(opened)
-    return kept
+    with files.flocked(path, fcntl.LOCK_SH) as descriptor:
+        # The lock belongs to the copy as well.
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR)
 
 
 def _place_sockets(site: Site, name: str, slot: int | str, *, private: bool) -> int:

@@ -67,15 +67,10 @@ def answers_privately(process: Process) -> bool:
     return process.server == "gunicorn"
 
 
-def ready_file(site: Site, name: str, slot: int | str) -> Path:
-    """Return what a server started through `DRAINING` writes to when it accepts connections."""
-    return site.running(name, slot).with_suffix(".ready")
-
-
 def is_booting(site: Site, name: str, slot: int) -> bool:
     """Tell whether a server that would say when it accepts has not said so yet."""
     try:
-        return ready_file(site, name, slot).stat().st_size == 0
+        return site.ready(name, slot).stat().st_size == 0
     except FileNotFoundError:
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import msgspec
 
@@ -44,14 +43,14 @@ def freeze(site: Site, reason: str) -> Freeze:
             f"{site.root} is {before.describe()}",
             hint="ask them; `artifact thaw` ends theirs, then freeze it for yours",
         )
-    files.write(_path(site), msgspec.json.encode(wanted) + b"\n")
+    files.write(site.frozen, msgspec.json.encode(wanted) + b"\n")
     return wanted
 
 
 def thaw(site: Site) -> Freeze | None:
     """End a freeze and return it; None when there was none."""
     before = read(site)
-    _path(site).unlink(missing_ok=True)
+    site.frozen.unlink(missing_ok=True)
     files.sync_directory(site.private)
     return before
 
@@ -61,7 +60,7 @@ def read(site: Site) -> Freeze | None:
 
     A file that cannot be read freezes as well: somebody meant something by it.
     """
-    path = _path(site)
+    path = site.frozen
     try:
         return msgspec.json.decode(path.read_bytes(), type=Freeze)
     except FileNotFoundError:
@@ -79,7 +78,3 @@ def check(site: Site, *, hint: str) -> None:
     found = read(site)
     if found is not None:
         raise Refused(f"{site.root} is {found.describe()}", hint=hint)
-
-
-def _path(site: Site) -> Path:
-    return site.private / "frozen.json"

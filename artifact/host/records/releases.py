@@ -10,7 +10,7 @@ import msgspec
 from artifact import manifest as manifests
 from artifact.errors import ArtifactRejected, Refused
 from artifact.manifest import Manifest
-from artifact.site import Site
+from artifact.site import ReleasePaths, Site
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -30,8 +30,8 @@ def read(site: Site, version: str) -> Release:
     """
     directory = site.release(version).resolve()
     try:
-        content = (directory / ".artifact" / "manifest.json").read_bytes()
-        environment = (directory / "virtualenv").resolve(strict=True)
+        content = ReleasePaths(directory).manifest.read_bytes()
+        environment = ReleasePaths(directory).environment.resolve(strict=True)
         return Release(directory, environment, manifests.decode(content), manifests.digest(content))
     except (OSError, ArtifactRejected) as error:
         raise Refused(
@@ -53,7 +53,7 @@ def previous_version(site: Site) -> str:
 def digest_of(site: Site, version: str) -> str:
     """Return the identity of a release that is here; empty when it is not."""
     try:
-        content = (site.release(version) / ".artifact" / "manifest.json").read_bytes()
+        content = ReleasePaths(site.release(version)).manifest.read_bytes()
     except OSError:
         return ""
     return manifests.digest(content)

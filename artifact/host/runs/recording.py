@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from artifact import signals, steps
+from artifact import files, signals, steps
 from artifact.errors import (
     ArtifactError,
     MigrationHalfDone,
@@ -88,13 +88,8 @@ def recorded(
 
 
 def _begin(site: Site, **facts: str) -> Journal:
-    try:
+    with files.disk_errors(f"the journal {site.journal} cannot be written", site.private):
         return journal.begin(site.journal, **facts)
-    except OSError as error:
-        raise Refused(
-            f"the journal {site.journal} cannot be written: {error.strerror}",
-            hint=f"`df -h {site.root}` shows what is free",
-        ) from error
 
 
 def _note(record: Journal, error: ArtifactError) -> None:

@@ -1,6 +1,6 @@
 """Compare the live release and its environment, byte for byte, with what they were unpacked from.
 
-An install believes what nobody seems to have touched; here every file is read.
+An install trusts files that nobody seems to have touched; here every file is read.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from artifact.archive import toc
+from artifact.archive.format import ENVIRONMENT_COMPONENT
 from artifact.archive.toc import Toc
 from artifact.errors import ArtifactRejected
 from artifact.host.records.problem import Problem
 from artifact.host.records.releases import Release
 from artifact.host.trees import links, tree
-from artifact.host.trees.verified import ENVIRONMENT
+from artifact.site import ReleasePaths
 
-_OURS = (".artifact", "virtualenv")
 ANEW = "`artifact rollback`, then install it again: what is not live is unpacked anew"
 _HINT = "install another version: what runs now is not what was installed"
 
@@ -31,17 +31,17 @@ def problems(release: Release, shared: Sequence[str]) -> Iterator[Problem]:
     except (OSError, ArtifactRejected) as error:
         yield Problem(f"what {release.directory} should hold cannot be read: {error}", _HINT)
         return
-    environment = listed.pop(ENVIRONMENT, None)
+    environment = listed.pop(ENVIRONMENT_COMPONENT, None)
     if environment is not None:
-        fault = tree.difference(release.environment, [environment], strip="virtualenv/", read=True)
+        fault = tree.difference(release.environment, [environment], read=True)
         if fault:
             yield Problem(f"{release.environment} has been changed: {fault}", _HINT)
-    besides = {*_OURS, *(path for path, _ in links.shared_paths(shared))}
+    besides = links.besides_artifact(shared)
     fault = tree.difference(release.directory, listed.values(), besides=besides, read=True)
     if fault:
         yield Problem(f"{release.directory} has been changed: {fault}", ANEW)
 
 
 def _listed(release: Release, component: str) -> Toc:
-    text = (release.directory / ".artifact" / f"{component}.toc").read_bytes()
+    text = ReleasePaths(release.directory).contents(component).read_bytes()
     return toc.decode(text, release.manifest, component)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from artifact import files
 from artifact.errors import ConfigurationError
-from artifact.site import Site
+from artifact.site import ENVIRONMENT_DIRECTORY, PRIVATE_DIRECTORY, ReleasePaths, Site
 
 
 def shared_paths(shared: Sequence[str]) -> Iterator[tuple[str, bool]]:
@@ -22,6 +22,11 @@ def shared_paths(shared: Sequence[str]) -> Iterator[tuple[str, bool]]:
         if not path or path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
             raise ConfigurationError(f"install.shared: {entry!r} is not a path below the release")
         yield path, entry.endswith("/")
+
+
+def besides_artifact(shared: Sequence[str]) -> set[str]:
+    """Return the paths in a release that are ours or links, and in no table of contents."""
+    return {ENVIRONMENT_DIRECTORY, PRIVATE_DIRECTORY, *(path for path, _ in shared_paths(shared))}
 
 
 def missing_files(site: Site, shared: Sequence[str]) -> list[Path]:
@@ -44,7 +49,8 @@ def link(
     Returns:
         The paths in the artifact that a link took the place of.
     """
-    (release / "virtualenv").symlink_to(f"../../virtualenv/{key}")
+    environment = ReleasePaths(release).environment
+    environment.symlink_to(f"../../{ENVIRONMENT_DIRECTORY}/{key}")
     replaced = []
     for path, directory in shared_paths(shared):
         if directory:

@@ -1,7 +1,7 @@
 """The hashed static files of every release that is kept, reachable together in `<site>/static/`.
 
 A page that a visitor opened before a switch goes on asking for the files it was written with. They
-are hard links: they cost no space, and what no release has any more is known by its link count.
+are hard links: they cost no space, and the link count shows which of them no release has any more.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from artifact import files
 from artifact.errors import Refused
 from artifact.host.records import history, releases
 from artifact.manifest import Manifest
-from artifact.services.nginx import HASHED
-from artifact.site import Site
+from artifact.site import HASHED_NAME, Site
 
-_HASHED = re.compile(HASHED)
+_HASHED = re.compile(HASHED_NAME)
 # Another file system; files that are not ours to link (fs.protected_hardlinks); too many links.
 _UNLINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
@@ -94,19 +93,14 @@ def sweep(site: Site) -> int:
 
 
 def _adopted(at: Path, source: Path | None) -> bool:
-    """Link a file to the release that has it as well, now that its own is gone; else delete it."""
+    """Link a file to another release that has it, now that its own is gone; else delete it."""
     if source is None:
         at.unlink(missing_ok=True)
         return False
-    beside = at.with_name(f".{at.name}.{os.getpid()}.new")
-    try:
-        os.link(source, beside)
-    except OSError as error:
-        if error.errno not in _UNLINKABLE:
-            raise
-        return True  # it stays the copy that it is
-    beside.replace(at)
-    return True
+    beside = _beside(at)
+    if _linked(source, beside):
+        beside.replace(at)
+    return True  # else it stays the copy that it is
 
 
 def _finder(site: Site) -> Callable[[str], Path | None]:
@@ -146,14 +140,25 @@ def _hashed(site: Site, manifest: Manifest) -> Iterator[tuple[str, Path]]:
 
 
 def _place(source: Path, at: Path) -> None:
+    if not _linked(source, at):
+        beside = _beside(at)
+        shutil.copyfile(source, beside)
+        beside.replace(at)
+
+
+def _linked(source: Path, at: Path) -> bool:
+    """Make a hard link; tell whether the file system, the owner and the count allow that."""
     try:
         os.link(source, at)
     except OSError as error:
         if error.errno not in _UNLINKABLE:
             raise
-        beside = at.with_name(f".{at.name}.{os.getpid()}.new")
-        shutil.copyfile(source, beside)
-        beside.replace(at)
+        return False
+    return True
+
+
+def _beside(at: Path) -> Path:
+    return at.with_name(f".{at.name}.{os.getpid()}.new")
 
 
 def _same(one: Path, other: Path) -> bool:

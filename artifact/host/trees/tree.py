@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from artifact import files
+from artifact.archive.format import ENVIRONMENT_PREFIX
 from artifact.archive.toc import Record, Toc
+from artifact.site import ENVIRONMENT_DIRECTORY
 
 
 def difference(
     root: Path,
     tocs: Collection[Toc],
     *,
-    strip: str = "",
     besides: Collection[str] = (),
     time: int | None = None,
     read: bool = False,
 ) -> str:
     """Return the first thing in which a tree differs from its contents; "" when it is the same.
 
-    A file with the size and the time it was unpacked with is believed; any other is read and
-    hashed. So an unpacked tree costs an lstat a file, and one compiled here is read once.
+    A file that has the size and the time it was unpacked with counts as the same; any other is read
+    and hashed. So an unpacked tree costs an lstat a file, and one compiled here is read once.
 
     Args:
-        strip: what the recorded paths begin with and those on the disk do not, "virtualenv/".
-        besides: paths in the tree that are ours and in no table of contents, and all below them.
+        besides: paths in the tree that no table of contents lists; all below them is left out too.
         time: what its files were given when they were unpacked, in seconds since the epoch; that
             of their tar entries when left out.
-        read: believe no time: read and hash every file.
+        read: read and hash every file, whatever its time is.
     """
     expected: dict[str, tuple[Record, int]] = {}
     for toc in tocs:
         for record in toc.records:
             mtime = toc.component.mtime if time is None else time
-            expected[record.path.removeprefix(strip)] = (record, mtime)
-    expected.pop(strip.rstrip("/"), None)
+            expected[record.path.removeprefix(ENVIRONMENT_PREFIX)] = (record, mtime)
+    expected.pop(ENVIRONMENT_DIRECTORY, None)  # it is the root
     for path, entry in _walk(str(root), frozenset(besides)):
         found = expected.pop(path, None)
         if found is None and "__pycache__" in path.split("/"):
@@ -81,9 +81,4 @@ def _fault(entry: os.DirEntry[str], record: Record, mtime: int, *, read: bool) -
         return "is executable" if info.st_mode & 0o100 else "is not executable"
     if info.st_mtime_ns == mtime * 10**9 and not read:
         return ""
-    return "" if sha256(entry.path) == record.sha256 else "has another content"
-
-
-def sha256(path: str | Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return "" if files.sha256(entry.path) == record.sha256 else "has another content"

@@ -10,15 +10,11 @@ from typing import NamedTuple
 
 from artifact import files, steps
 from artifact.archive import toc, unpacking
+from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.opening import Artifact
 from artifact.errors import Refused
-from artifact.host.processes import application
-from artifact.host.trees import incoming, links, tree, verified
-from artifact.host.trees.verified import ENVIRONMENT as ENVIRONMENT
-from artifact.site import Site
-from artifact.transfer import earlier
-
-OF_RELEASE = ("assets", "code")
+from artifact.host.trees import links, reuse, tree, verified
+from artifact.site import ReleasePaths, Site
 
 
 class EnvironmentThere(NamedTuple):
@@ -42,7 +38,7 @@ def environment_fault(artifact: Artifact, site: Site) -> str | None:
     path = site.environment(artifact.manifest.environment.key)
     if not path.is_dir():
         return None
-    return tree.difference(path, [artifact.toc(ENVIRONMENT)], strip="virtualenv/")
+    return tree.difference(path, [artifact.toc(ENVIRONMENT_COMPONENT)])
 
 
 def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> str | None:
@@ -50,7 +46,7 @@ def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> st
     path = site.release(artifact.manifest.version)
     if not path.is_dir():
         return None
-    besides = {".artifact", "virtualenv", *(name for name, _ in links.shared_paths(shared))}
+    besides = links.besides_artifact(shared)
     tocs = [artifact.toc(name) for name in of_release(artifact)]
     time = artifact.manifest.created
     return tree.difference(path, tocs, besides=besides, time=time)
@@ -58,26 +54,37 @@ def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> st
 
 def of_release(artifact: Artifact) -> tuple[str, ...]:
     """Return the components that make up the release's own directory."""
-    return tuple(c.name for c in artifact.manifest.components if c.name in OF_RELEASE)
+    return tuple(c.name for c in artifact.manifest.components if c.name != ENVIRONMENT_COMPONENT)
+
+
+def to_unpack(artifact: Artifact, environment: str | None, release: str | None) -> tuple[str, ...]:
+    """Return the components that have to be unpacked.
+
+    Args:
+        environment: what `environment_there` found: "" where it is here and the same.
+        release: what `release_fault` found.
+    """
+    of_environment = (ENVIRONMENT_COMPONENT,) if environment is None else ()
+    return of_environment + (of_release(artifact) if release != "" else ())
 
 
 def unpack_environment(artifact: Artifact, site: Site, tell: steps.Listener) -> str:
     """Unpack the environment and give it its final name, read-only; return what it took."""
-    coming = incoming.look(artifact, site, (ENVIRONMENT,), tell)
-    staged = _fresh(site, ENVIRONMENT)
+    found = reuse.find(artifact, site, (ENVIRONMENT_COMPONENT,), tell)
+    staged = _fresh(site, ENVIRONMENT_COMPONENT)
     unpacking.extract(
         artifact,
-        (ENVIRONMENT,),
+        (ENVIRONMENT_COMPONENT,),
         staged,
-        strip="virtualenv/",
+        strip=ENVIRONMENT_PREFIX,
         read_only=True,
-        reused=coming.reused,
-        tell=coming.tell,
+        reused=found.files,
+        tell=found.tell,
     )
     _publish(staged, site.environment(artifact.manifest.environment.key))
     # A crash here costs the next run a look at every file.
     verified.mark(artifact, site)
-    return coming.note
+    return found.note
 
 
 def reuse_environment(artifact: Artifact, site: Site, *, marked: bool) -> str:
@@ -90,11 +97,20 @@ def reuse_environment(artifact: Artifact, site: Site, *, marked: bool) -> str:
 
 
 def unpack_release(
-    artifact: Artifact, site: Site, shared: tuple[str, ...], tell: steps.Listener
+    artifact: Artifact,
+    site: Site,
+    shared: tuple[str, ...],
+    owner: tuple[int, int],
+    tell: steps.Listener,
 ) -> str:
-    """Unpack code and assets, add links and manifest, give it its final name; return the cost."""
+    """Unpack code and assets, add links and manifest, give it its final name; return the cost.
+
+    Args:
+        shared: paths that are links to what the releases share.
+        owner: user and group that shared directories are made for.
+    """
     names = of_release(artifact)
-    coming = incoming.look(artifact, site, names, tell)
+    found = reuse.find(artifact, site, names, tell)
     staged = _fresh(site, "release")
     unpacking.extract(
         artifact,
@@ -104,27 +120,29 @@ def unpack_release(
         growing=True,
         # A web server's ETag is a file's time and size, and must change with its content.
         time=artifact.manifest.created,
-        reused=coming.reused,
-        tell=coming.tell,
+        reused=found.files,
+        tell=found.tell,
     )
-    try:
-        _complete(artifact, site, staged, shared, tell)
-    except OSError as error:
-        raise unpacking.refused(artifact, staged, error) from error
+    with unpacking.disk_errors(artifact, staged):
+        _complete(artifact, site, staged, shared, owner, tell)
     final = site.release(artifact.manifest.version)
     # What is there is not what it should be, and not live: preflight made sure.
     remove(site, final)
     _publish(staged, final)
-    return coming.note
+    return found.note
 
 
 def _complete(
-    artifact: Artifact, site: Site, staged: Path, shared: tuple[str, ...], tell: steps.Listener
+    artifact: Artifact,
+    site: Site,
+    staged: Path,
+    shared: tuple[str, ...],
+    owner: tuple[int, int],
+    tell: steps.Listener,
 ) -> None:
     """Add to a release what is not in the artifact, and make all of it durable."""
-    _describe(artifact, site, staged / ".artifact")
-    user = application.user_of(site)
-    key, owner = artifact.manifest.environment.key, (user.pw_uid, user.pw_gid)
+    _describe(artifact, site, ReleasePaths(staged))
+    key = artifact.manifest.environment.key
     replaced = links.link(site, staged, key, shared, owner)
     for path in replaced:
         tell(steps.Warned(f"the artifact's own {path} gives way to the site's shared/{path}"))
@@ -132,18 +150,18 @@ def _complete(
     files.sync_filesystem(staged)
 
 
-def _describe(artifact: Artifact, site: Site, private: Path) -> None:
+def _describe(artifact: Artifact, site: Site, paths: ReleasePaths) -> None:
     """Write what a release is beside it: the manifest, and what each component holds."""
-    private.mkdir(mode=0o755)
-    there = earlier.recorded(artifact.manifest, site)
+    paths.private.mkdir(mode=0o755)
+    there = reuse.recorded_contents(artifact.manifest, site)
     for component in artifact.manifest.components:
-        path = private / f"{component.name}.toc"
+        path = paths.contents(component.name)
         try:
             # That of an environment has megabytes, and most releases have the one of the last.
             os.link(there[component.name], path)
         except (KeyError, OSError):
-            files.add(path, toc.encode(artifact.toc(component.name)), mode=0o444)
-    files.add(private / "manifest.json", artifact.content, mode=0o444)
+            files.write_new(path, toc.encode(artifact.toc(component.name).groups), mode=0o444)
+    files.write_new(paths.manifest, artifact.content, mode=0o444)
 
 
 def remove(site: Site, path: Path) -> None:

@@ -1,10 +1,10 @@
 """Which environments of a site were found to be what an artifact says, and are untouched since.
 
-A mark spares the next install reading the table of contents of an environment and looking at each
-of its 30,000 files. It holds the inode and the time of last change of the directories that Python
-loads from: nothing can be added, removed, renamed or replaced in one without changing that, and
-nobody can set it. What it cannot show is a file written to in place, which needs root, for all of
-them are read-only, or a translation that somebody deleted; `artifact doctor` reads every file.
+With a mark, the next install need not read the table of contents of an environment, nor look at
+each of its 30,000 files. A mark holds the inode and the time of last change of the directories that
+Python loads from. Whoever adds, removes, renames or replaces a file changes that time, and nobody
+can set it back. A mark does not show a file that root wrote to in place, nor a translation that
+somebody deleted; `artifact doctor` reads every file.
 """
 
 from __future__ import annotations
@@ -16,23 +16,21 @@ from contextlib import suppress
 from pathlib import Path
 
 from artifact import files
+from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.opening import Artifact
 from artifact.archive.toc import Record
 from artifact.manifest import Manifest
 from artifact.site import Site
 
-ENVIRONMENT = "venv"
-_PREFIX = "virtualenv/"
-
 
 def mark(artifact: Artifact, site: Site) -> None:
     """Remember that an environment is what an artifact says; the caller has just compared it.
 
-    What is on the disk must be durable by now. A crash leaves no mark, or a whole one. So does a
-    disk that says no, for without it the next install only takes longer.
+    What is on the disk must be durable by now. A crash leaves no mark, or a whole one. An error of
+    the disk is ignored: without a mark the next install only takes longer.
     """
     key = artifact.manifest.environment.key
-    paths = sorted(_loaded_from(artifact.toc(ENVIRONMENT).records))
+    paths = sorted(_loaded_from(artifact.toc(ENVIRONMENT_COMPONENT).records))
     with suppress(OSError):
         state = _state(site.environment(key), paths)
         site.verified.mkdir(mode=0o700, exist_ok=True)
@@ -62,15 +60,15 @@ def _loaded_from(records: Iterable[Record]) -> set[str]:
     for record in records:
         if record.path.endswith((".py", ".so")) or (record.mode == 0o755 and record.kind == "file"):
             above = record.path.rpartition("/")[0]
-            while len(above) > len(_PREFIX) and above not in found:
+            while len(above) > len(ENVIRONMENT_PREFIX) and above not in found:
                 found.add(above)
                 above = above.rpartition("/")[0]
-    return {path.removeprefix(_PREFIX) for path in found}
+    return {path.removeprefix(ENVIRONMENT_PREFIX) for path in found}
 
 
 def _compared_with(manifest: Manifest) -> str:
     """Return what tells one content from another; the interpreter is where `bin/python` leads."""
-    return f"1 {manifest.component(ENVIRONMENT).tree} {manifest.python.interpreter}"
+    return f"1 {manifest.component(ENVIRONMENT_COMPONENT).tree} {manifest.python.interpreter}"
 
 
 def _state(root: Path, paths: Sequence[str]) -> str:

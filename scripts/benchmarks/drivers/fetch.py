@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,28 +16,29 @@ from pathlib import Path
 def main(reference: str, root: Path) -> None:
     """Unpack what the site has not, and verify it."""
     from artifact import steps
+    from artifact.archive.format import ENVIRONMENT_COMPONENT
     from artifact.host.records import settings
-    from artifact.host.trees import incoming, unpack
+    from artifact.host.trees import reuse, unpack
     from artifact.site import Site
-    from artifact.transfer import arrival, references
+    from artifact.transfer import references, remote
 
     site = Site(root)
     for path in (site.private, site.releases, site.environments):
         path.mkdir(parents=True, exist_ok=True)
     source = references.find(reference, settings.load_store)
     with references.opened(source, keep=lambda _: site.downloads) as artifact:
-        incoming.recall(artifact, site)
+        reuse.recall(artifact, site)
         there, marked = unpack.environment_there(artifact, site)
         names = unpack.of_release(artifact)
         # For the plan, and to see whether the disk has room.
-        incoming.to_fetch(artifact, site, names if there == "" else (unpack.ENVIRONMENT, *names))
+        reuse.to_fetch(artifact, site, names if there == "" else (ENVIRONMENT_COMPONENT, *names))
         if there is None:
             unpack.unpack_environment(artifact, site, steps.nobody)
         else:
             assert there == "", there
             unpack.reuse_environment(artifact, site, marked=marked)
-        unpack.unpack_release(artifact, site, (), steps.nobody)
-        download = arrival.behind(artifact)
+        unpack.unpack_release(artifact, site, (), (os.geteuid(), os.getegid()), steps.nobody)
+        download = remote.download_of(artifact)
         assert download is not None
         counted = download.counted
     print(json.dumps({"requests": counted.requests, "bytes": counted.fetched}))

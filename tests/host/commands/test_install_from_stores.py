@@ -10,7 +10,7 @@ import pytest
 
 from artifact.manifest import Install
 from artifact.stores import addresses, channels
-from artifact.stores.channels import Target
+from artifact.stores.channels import Candidate
 from artifact.stores.directory import DirectoryStore
 from tests.host.machine import NAME, Machine
 
@@ -28,7 +28,7 @@ def put(machine: Machine, version: str, **options: object) -> Path:
 
 def promote(machine: Machine, channel: str, version: str, digest: str) -> None:
     store = DirectoryStore(machine.directory / "store")
-    channels.promote(store, Target(NAME, version, digest), channel)
+    channels.promote(store, Candidate(NAME, version, digest), channel)
 
 
 @pytest.fixture

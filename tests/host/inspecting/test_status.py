@@ -40,7 +40,7 @@ def test_a_slot_that_runs_another_release_than_the_live_one_is_named(machine: Ma
     machine.start_supervisord()
     for version in ("1", "2"):
         assert machine.install(machine.build(version)).returncode == 0
-    files.point(machine.site.current, "1")
+    files.replace_link(machine.site.current, "1")
     assert "pages-web:slot_1 still runs 2" in degraded(machine)
 
 

@@ -16,7 +16,7 @@ _FIRST_BYTES = 1024 * 1024
 in their order then has work soon, while several connections share the line."""
 
 
-class Stretch(msgspec.Struct):
+class ByteRange(msgspec.Struct):
     """Bytes of the file that one request asks for."""
 
     start: int
@@ -32,13 +32,13 @@ class Stretch(msgspec.Struct):
         return self.end - self.start
 
 
-def plan(members: Sequence[Member], connections: int) -> list[Stretch]:
+def plan(members: Sequence[Member], connections: int) -> list[ByteRange]:
     """Return the requests that fetch these members, in order of their offsets.
 
     Args:
         connections: how many requests are under way at once.
     """
-    found: list[Stretch] = []
+    found: list[ByteRange] = []
     for member in sorted(members):
         most = min(LARGEST_BYTES, _FIRST_BYTES << (len(found) // max(1, connections)))
         last = found[-1] if found else None
@@ -46,10 +46,10 @@ def plan(members: Sequence[Member], connections: int) -> list[Stretch]:
         if last is not None and near and member.offset + member.length - last.start <= most:
             last.end = member.offset + member.length
         else:
-            found.append(Stretch(member.offset, member.offset + member.length))
+            found.append(ByteRange(member.offset, member.offset + member.length))
     return found
 
 
-def total(stretches: Sequence[Stretch]) -> int:
+def total(wanted: Sequence[ByteRange]) -> int:
     """Return the bytes that are still to come."""
-    return sum(stretch.end - stretch.arrived for stretch in stretches)
+    return sum(one.end - one.arrived for one in wanted)

@@ -1,4 +1,4 @@
-"""What a site has already of an artifact: contents it knows, files it can link.
+"""What a site has already of an artifact: tables of contents it knows, files it can link.
 
 A file of an earlier tree is used when its digest and mode are those wanted: so the files of an
 environment that hold its path, which is another one under each key, are never taken.
@@ -6,54 +6,34 @@ environment that hold its path, which is another one under each key, are never t
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from artifact import manifest as manifests
+from artifact import files, steps
 from artifact.archive import parallel
+from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.opening import Artifact
 from artifact.archive.toc import Record, Toc
 from artifact.archive.unpacking import is_needed
-from artifact.errors import ArtifactRejected
+from artifact.errors import Refused
+from artifact.host.records import releases
+from artifact.host.records.releases import Release
 from artifact.manifest import Manifest
-from artifact.site import Site
-from artifact.transfer import arrival
+from artifact.site import ReleasePaths, Site
+from artifact.transfer import remote
+from artifact.transfer.download import Download
 
 _TREES = 3
 """So many are looked into, the live release's first: contents of 17,000 files take 0.1 s each."""
 _MOST_LINKS = 30_000
 """ext4 allows 65,000 of one file."""
 _FILES_A_JOB = 200
-
-
-class _Release(msgspec.Struct, frozen=True):
-    """An unpacked release, as its own directory describes it."""
-
-    directory: Path
-    manifest: Manifest
-
-    def listed(self, component: str) -> Path:
-        """Return the file with the text of a component's table of contents."""
-        return self.directory / ".artifact" / f"{component}.toc"
-
-    def contents(self, component: str) -> bytes:
-        try:
-            return self.listed(component).read_bytes()
-        except OSError:
-            return b""
-
-    def root(self, component: str, site: Site) -> Path:
-        """Return the directory that a component's paths are relative to, less `virtualenv/`."""
-        if component == "venv":
-            return site.environment(self.manifest.environment.key)
-        return self.directory
 
 
 class _Candidate(NamedTuple):
@@ -65,16 +45,27 @@ class _Candidate(NamedTuple):
     """No file of its tree was given a later time when it was unpacked; seconds since the epoch."""
 
 
+class Reusable(msgspec.Struct, frozen=True):
+    """What the site has of components that are about to be unpacked."""
+
+    files: Mapping[str, str]
+    """To link: path in the artifact to path on the disk."""
+    tell: steps.Listener
+    note: str
+    """For the end of the step: "312.0 MB, 5.6 of 118.2 MB fetched"."""
+
+
 def recall(artifact: Artifact, site: Site) -> None:
-    """Tell an artifact which tables of contents the site has, so that none of them is fetched."""
-    for name, path in recorded(artifact.manifest, site).items():
-        artifact.recall(name, path)
+    """Take tables of contents from the site, so that none that is there is fetched."""
+    if remote.download_of(artifact) is not None:
+        for name, path in recorded_contents(artifact.manifest, site).items():
+            artifact.recall(name, path)
 
 
-def recorded(manifest: Manifest, site: Site) -> dict[str, Path]:
+def recorded_contents(manifest: Manifest, site: Site) -> dict[str, Path]:
     """Return the files of earlier releases with the text of tables of contents, by component.
 
-    That they should hold it is all that is known: nobody has read them.
+    A file should hold the text that the manifest names; nobody has read it.
     """
     wanted = {one.name: one.toc_sha256 for one in manifest.components}
     found: dict[str, Path] = {}
@@ -82,91 +73,115 @@ def recorded(manifest: Manifest, site: Site) -> dict[str, Path]:
         if release.manifest.version == manifest.version:
             continue  # it is about to be unpacked again, for something is wrong with it
         for component in release.manifest.components:
-            path = release.listed(component.name)
+            path = ReleasePaths(release.directory).contents(component.name)
             if wanted.get(component.name) == component.toc_sha256 and path.is_file():
                 found[component.name] = path
                 del wanted[component.name]
     return found
 
 
-def reusable(artifact: Artifact, site: Site, names: Sequence[str]) -> dict[str, str]:
-    """Return the files of components that the site has: path in the artifact to path on the disk.
+def find(artifact: Artifact, site: Site, names: Sequence[str], tell: steps.Listener) -> Reusable:
+    """Find the files of components that can be linked; a file at hand is unpacked as it is.
 
-    A file that nobody has written to since it was unpacked is believed to be what it was then; of
-    any other, every byte was read and compared.
+    A file that nobody has written to since it was unpacked is believed to be what it was then.
+    Every byte of any other file is read and compared.
     """
+    note = _megabytes(sum(artifact.manifest.component(name).raw for name in names))
+    download = remote.download_of(artifact)
+    if download is None:
+        return Reusable({}, tell, note)
     found: list[_Candidate] = []
     doubtful: list[_Candidate] = []
     usable = _Usable()
-    for one in _found(artifact, site, names):
-        if (verdict := usable.look(one)) != "no":
+    for one in _candidates(download, artifact, site, names):
+        if (verdict := usable.judge(one)) != "no":
             (found if verdict == "yes" else doubtful).append(one)
     jobs = [doubtful[i : i + _FILES_A_JOB] for i in range(0, len(doubtful), _FILES_A_JOB)]
     with parallel.in_order(_intact, jobs) as intact:
         found += [one for several in intact for one in several]
-    return {one.record.path: one.path for one in found}
+    reused = {one.record.path: one.path for one in found}
+    fetched = _bytes_beside(artifact, names, reused)
+    return Reusable(
+        reused, download.telling(tell), f"{note}, {_part(fetched, artifact, names)} fetched"
+    )
 
 
-def to_fetch(artifact: Artifact, site: Site, names: Sequence[str]) -> int:
-    """Return how many bytes of components have to cross the network, if the site is as it says."""
-    here = {one.record.path: one.path for one in _found(artifact, site, names)}
-    return sum(missing(artifact.toc(name), here) for name in names)
+def to_fetch(artifact: Artifact, site: Site, names: Sequence[str]) -> Mapping[str, int]:
+    """Return the bytes of each component that have to be fetched, if the site is as it says.
+
+    Nothing has to be for a file at hand.
+    """
+    download = remote.download_of(artifact)
+    if download is None:
+        return {}
+    found = {one.record.path: one.path for one in _candidates(download, artifact, site, names)}
+    return {name: _bytes_beside(artifact, (name,), found) for name in names}
 
 
-def missing(toc: Toc, reused: Mapping[str, str]) -> int:
-    """Return the bytes of a component's members that are needed beside what is reused."""
+def announced(artifact: Artifact, fetch: Mapping[str, int], names: Sequence[str]) -> str:
+    """Return ", 5.6 of 118.2 MB to fetch" for a plan; "" for a file at hand."""
+    known = [fetch[name] for name in names if name in fetch]
+    return f", {_part(sum(known), artifact, names)} to fetch" if known else ""
+
+
+def _part(count: int, artifact: Artifact, names: Sequence[str]) -> str:
+    whole = sum(artifact.manifest.component(name).data.length for name in names)
+    return f"{count / 1e6:.1f} of {_megabytes(whole)}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _bytes_beside(artifact: Artifact, names: Sequence[str], reused: Mapping[str, str]) -> int:
+    """Return the bytes of the components' members that are needed beside what is reused."""
     return sum(
         member.length
-        for group in toc.groups
+        for name in names
+        for group in artifact.toc(name).groups
         if is_needed(group, reused)
         for member in group.members
     )
 
 
-def _releases(site: Site) -> list[_Release]:
-    """Return the whole releases of a site: the live one, the one before, then the newest first."""
+def _releases(site: Site) -> Iterator[Release]:
+    """Yield the whole releases of a site: the live one, the one before, then the newest first."""
     try:
         entries = [entry for entry in os.scandir(site.releases) if not entry.is_symlink()]
         entries.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
     except OSError:
-        return []
-    first = [link.resolve().name for link in (site.current, site.previous)]
+        return
     names = [entry.name for entry in entries]
-    ordered = dict.fromkeys([*(name for name in first if name in names), *names])
-    return list(_read(site.releases / name for name in ordered))
+    first = [releases.live_version(site), releases.previous_version(site)]
+    for name in dict.fromkeys([*(name for name in first if name in names), *names]):
+        with suppress(Refused):  # not whole: somebody deletes it, or did half
+            yield releases.read(site, name)
 
 
-def _read(directories: Iterable[Path]) -> Iterator[_Release]:
-    for directory in directories:
-        try:
-            content = (directory / ".artifact" / "manifest.json").read_bytes()
-            yield _Release(directory, manifests.decode(content))
-        except (OSError, ArtifactRejected):
-            continue  # not whole: somebody deletes it, or did half
+def _candidates(
+    download: Download, artifact: Artifact, site: Site, names: Sequence[str]
+) -> list[_Candidate]:
+    """Return a file for each record of components that an earlier tree lists; none is looked at.
 
-
-def _found(artifact: Artifact, site: Site, names: Sequence[str]) -> list[_Candidate]:
-    """Return the candidates for components; looked up once, for an install asks twice."""
-    download = arrival.behind(artifact)
-    known = download.candidates if download else {}
-    releases: list[_Release] | None = None
+    They are remembered with the download, for an install asks twice.
+    """
+    known = download.candidates
+    there = list(_releases(site)) if any(name not in known for name in names) else []
     for name in names:
         if name not in known:
-            releases = _releases(site) if releases is None else releases
-            known[name] = list(_candidates(artifact.toc(name), site, releases))
+            known[name] = list(_listed(artifact.toc(name), there))
     return [_Candidate(*one) for name in names for one in known[name]]
 
 
-def _candidates(toc: Toc, site: Site, releases: Sequence[_Release]) -> Iterator[_Candidate]:
-    """Yield a file for each record that an earlier tree lists; nobody has looked at it."""
+def _listed(toc: Toc, there: Sequence[Release]) -> Iterator[_Candidate]:
     wanted = [record for record in toc.records if record.size]
     digests = {record.sha256 for record in wanted}
     by_path: dict[tuple[str, str, int], tuple[str, int]] = {}
     by_content: dict[tuple[str, int], tuple[str, int]] = {}
-    for root, contents, latest in _trees(toc.component.name, site, releases):
+    for root, contents, latest in _trees(toc.component.name, there):
         for digest, mode, path in _files(contents):
             if digest in digests:
-                full = f"{root}/{path.removeprefix('virtualenv/')}", latest
+                full = f"{root}/{path.removeprefix(ENVIRONMENT_PREFIX)}", latest
                 by_path.setdefault((path, digest, mode), full)
                 by_content.setdefault((digest, mode), full)
     for record in wanted:
@@ -176,20 +191,24 @@ def _candidates(toc: Toc, site: Site, releases: Sequence[_Release]) -> Iterator[
             yield _Candidate(record, *here)
 
 
-def _trees(
-    component: str, site: Site, releases: Sequence[_Release]
-) -> Iterator[tuple[Path, bytes, int]]:
+def _trees(component: str, there: Sequence[Release]) -> Iterator[tuple[Path, bytes, int]]:
     """Yield where an earlier tree is, what it lists, and the latest time a file of it was given."""
     seen: set[Path] = set()
-    for release in releases:
-        root = release.root(component, site)
-        contents = release.contents(component)
-        if root not in seen and contents:
+    for release in there:
+        of_environment = component == ENVIRONMENT_COMPONENT
+        root = release.environment if of_environment else release.directory
+        listed = ReleasePaths(release.directory).contents(component)
+        try:
+            contents = b"" if root in seen else listed.read_bytes()
+        except OSError:
+            continue
+        if contents:
             seen.add(root)
-            latest = release.manifest.created
-            if component == "venv":
-                latest = release.manifest.component(component).mtime
-            yield root.resolve(), contents, latest
+            manifest = release.manifest
+            if of_environment:
+                yield root, contents, manifest.component(component).mtime
+            else:
+                yield root, contents, manifest.created
         if len(seen) == _TREES:
             return
 
@@ -210,7 +229,7 @@ class _Usable:
         self._uid = os.geteuid()
         self._real: dict[str, bool] = {}
 
-    def look(self, one: _Candidate) -> Literal["no", "yes", "if read"]:
+    def judge(self, one: _Candidate) -> Literal["no", "yes", "if read"]:
         """Tell whether it is the file that is wanted, or may be when its content is, too."""
         try:
             info = os.lstat(one.path)
@@ -245,13 +264,11 @@ class _Usable:
 
 def _intact(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     """Keep the files whose content is the one wanted."""
-    return [one for one in candidates if _sha256(one.path) == one.record.sha256]
+    return [one for one in candidates if _is_intact(one)]
 
 
-def _sha256(path: str) -> str:
+def _is_intact(one: _Candidate) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return files.sha256(one.path) == one.record.sha256
     except OSError:
-        return ""
+        return False

@@ -16,7 +16,7 @@ from artifact.transfer.spool import Spool
 
 
 @contextmanager
-def opened(
+def open_artifact(
     store: Store,
     name: str,
     *,
@@ -27,8 +27,8 @@ def opened(
 
     Args:
         name: the object's.
-        keep: says in which directory what was fetched stays when the block fails, for the next
-            try; None: nowhere.
+        keep: returns the directory in which the fetched bytes stay for the next try when the
+            block fails; None: they do not stay.
 
     Raises:
         ArtifactRejected: it is none, is damaged, of another format, or was replaced meanwhile.
@@ -45,7 +45,7 @@ def opened(
 
     def make_spool() -> Spool:
         directory = keep(artifact.manifest) if keep is not None else None
-        spools.append(spool.opened(directory, artifact.digest.removeprefix("sha256:")))
+        spools.append(spool.open_spool(directory, artifact.digest.removeprefix("sha256:")))
         return spools[-1]
 
     tail = answer.content()
@@ -60,7 +60,7 @@ def opened(
 @contextmanager
 def _whole(store: Store, name: str, answer: Ranged, patience: Patience) -> Iterator[Artifact]:
     """Open an artifact of a server without ranges: what it began to send is taken to the end."""
-    file = spool.opened(None, name)
+    file = spool.open_spool(None, name)
     try:
         at = 0
         pace = Pace(store, name, patience)
@@ -74,7 +74,7 @@ def _whole(store: Store, name: str, answer: Ranged, patience: Patience) -> Itera
         file.close()
 
 
-def behind(artifact: Artifact) -> Download | None:
+def download_of(artifact: Artifact) -> Download | None:
     """Return the download behind an artifact; None when it is a file that is here."""
     source = artifact.source
     return source if isinstance(source, Download) else None
