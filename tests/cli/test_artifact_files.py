@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from artifact.archive import signature
 from artifact.cli import run
 from tests.archive import samples
 from tests.archive.test_signature import allow, make_key
+from tests.cli import schemas
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_inspect_lists_files(old: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_inspect_gives_the_manifest_as_json(new: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", "--json", "--files", str(new)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = schemas.check(capsys.readouterr().out)
     assert found["version"] == 1
     assert found["command"] == "inspect"
     assert found["signed"] is True
@@ -138,7 +138,7 @@ def test_verify_says_who_signed(new: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(["verify", "--signers", str(signers), "--json", str(new)]) == 0
     said = capsys.readouterr()
     assert "signed by ci@example.com" in said.err
-    assert json.loads(said.out)["signer"] == "ci@example.com"
+    assert schemas.check(said.out)["signer"] == "ci@example.com"
     assert run(["verify", str(new)]) == 0
     assert capsys.readouterr().err.rstrip().endswith(", signed")
 
@@ -196,7 +196,7 @@ def test_diff_gives_everything_as_json(
     old: Path, new: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["diff", "--json", str(old), str(new)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = schemas.check(capsys.readouterr().out)
     assert found["old"]["version"] == "1337"
     assert found["packages"][0] == {"name": "celery", "old": None, "new": "5.5"}
     assert found["migrations"] == {"added": ["ledger.0002_account_iban"], "removed": []}

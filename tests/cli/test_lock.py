@@ -10,6 +10,7 @@ import pytest
 
 from surroundings.index import Index
 from tests.building.conftest import Project, index, machine, project
+from tests.cli import schemas
 
 __all__ = ["index", "machine", "project"]
 
@@ -23,6 +24,7 @@ def run(project: Project, *arguments: str, status: int = 0) -> subprocess.Comple
         text=True,
     )
     assert ran.returncode == status, ran.stderr
+    schemas.check_answer(arguments, ran.stdout, status)
     return ran
 
 

@@ -29,6 +29,7 @@ from artifact.site import Site
 from surroundings import supervisord
 from surroundings.supervisord import Supervisord
 from surroundings.waiting import free_port
+from tests.cli import schemas
 
 ARTIFACT = str(Path(sys.executable).with_name("artifact"))
 NAME = "pages"
@@ -250,6 +251,7 @@ class Machine:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         child = self.popen(*arguments)
         output, errors = child.communicate(timeout=90)
+        schemas.check_answer(arguments, output, child.returncode)
         return subprocess.CompletedProcess(arguments, child.returncode, output, errors)
 
     def install(self, path: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ from artifact import files, manifest
 from artifact.host.records import journal, releases
 from artifact.manifest import Install, Manifest
 from artifact.site import Site
+from tests.cli import schemas
 from tests.host.machine import ARTIFACT
 
 SETTINGS = """
@@ -166,6 +167,7 @@ class Shop:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         child = self.popen(*arguments)
         output, errors = child.communicate(timeout=90)
+        schemas.check_answer(arguments, output, child.returncode)
         return subprocess.CompletedProcess(arguments, child.returncode, output, errors)
 
     def pending(self, *arguments: str) -> dict[str, object]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cli import schemas
+
 PROGRAM = Path(sys.executable).with_name("artifact")
 
 # What a CI server or a developer has set must not decide what a test sees.
@@ -49,7 +51,9 @@ def artifact(
     timeout: float = 240,
 ) -> Ran:
     """Run `artifact ARGUMENTS` to its end; `status` is what it must exit with, None anything."""
-    return run([PROGRAM, *arguments], cwd=cwd, env=env, status=status, timeout=timeout)
+    ran = run([PROGRAM, *arguments], cwd=cwd, env=env, status=status, timeout=timeout)
+    schemas.check_answer(tuple(map(str, arguments)), ran.stdout, ran.status)
+    return ran
 
 
 def run(

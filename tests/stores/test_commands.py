@@ -15,6 +15,7 @@ from artifact.cli import run
 from artifact.stores import channels
 from artifact.stores.directory import DirectoryStore
 from tests.archive import samples
+from tests.cli import schemas
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,6 +51,7 @@ def artifact(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*arguments: object) -> tuple[int, str, str]:
         code = run([str(one) for one in arguments])
         said = capsys.readouterr()
+        schemas.check_answer(tuple(map(str, arguments)), said.out, code)
         return code, said.out, said.err
 
     return call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from artifact.building.environments import environment, marker
 from artifact.building.environments.environment import Environment
 from artifact.cli import run
 from tests.building.sites import Bench
+from tests.cli import schemas
 
 
 @pytest.fixture
@@ -30,8 +30,7 @@ def cache(site: Bench, *arguments: str) -> int:
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    return schemas.check(capsys.readouterr().out)
 
 
 def make(site: Bench, *versions: str) -> list[Environment]:
