@@ -24,7 +24,6 @@ from tests.building.sites import Bench
 
 ROOT = Path(__file__).parents[3]
 BUILDER = "-m tests.building.build_in_child"
-VARIABLES = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
 
 
 def python_of(made: Environment) -> str:
@@ -184,9 +183,14 @@ def test_two_builds_at_once_make_one_environment(bench: Bench) -> None:
     assert marker.look(bench.places, made[0].key).fresh
 
 
+def variables() -> dict[str, str]:
+    """Return what the child is given, the changes of fixtures included."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+
+
 def in_child(bench: Bench) -> subprocess.Popen[bytes]:
     argv = [sys.executable, *BUILDER.split(), str(bench.base)]
-    return subprocess.Popen(argv, cwd=ROOT, env=VARIABLES, start_new_session=True)
+    return subprocess.Popen(argv, cwd=ROOT, env=variables(), start_new_session=True)
 
 
 def appears(root: Path, pattern: str, child: subprocess.Popen[bytes]) -> None:
@@ -347,7 +351,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(bench: Bench, megabytes: int) ->
     run = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
         cwd=ROOT,
-        env=VARIABLES,
+        env=variables(),
         capture_output=True,
         text=True,
         check=False,
