@@ -60,7 +60,7 @@ def command(*, reference: str, files: bool, packages: bool, answer: Answer) -> N
     REF is a file, a URL, a name in the store (accounting-1337.tgz) or what a channel points to
     (accounting@production). What it says is not proof: `artifact verify` checks it.
     """
-    with references.opened(references.find(reference, store.section)) as artifact:
+    with references.open_artifact(references.find(reference, store.section)) as artifact:
         listed = tuple(_files(artifact)) if files else ()
     manifest = artifact.manifest
     document = Inspection(

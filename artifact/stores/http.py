@@ -8,12 +8,10 @@ from __future__ import annotations
 import netrc
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import Retry, Timeout, make_headers
@@ -52,7 +50,7 @@ _RETRY = Retry(
 )
 
 
-class HttpStore(msgspec.Struct, frozen=True):
+class HttpStore(resuming.RangedStore, frozen=True):
     """Objects below a URL."""
 
     base: str
@@ -62,10 +60,6 @@ class HttpStore(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     """Credentials, for the base's host only."""
     pool: urllib3.PoolManager
-
-    def __repr__(self) -> str:
-        # A message or a log that shows a store must not show what opens it.
-        return f"{type(self).__name__}({self.address!r})"
 
     @property
     def address(self) -> str:
@@ -80,15 +74,6 @@ class HttpStore(msgspec.Struct, frozen=True):
             return None
         answer.close()
         return answer.info
-
-    def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
-        """See `Store`."""
-        ask = partial(self._asked, name)
-        return resuming.read(self.address, name, ask, start, length, etag)
-
-    def tail(self, name: str, length: int) -> Ranged:
-        """See `Store`."""
-        return resuming.tail(self.address, name, partial(self._asked, name), length)
 
     def put_if_absent(
         self, name: str, source: Path, *, tell: steps.Listener, like: SimilarObject | None = None

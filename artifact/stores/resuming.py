@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+
+import msgspec
 
 from artifact.stores.contract import Ranged, StoreUnreachable, changed
 
-Ask = Callable[[str, str], Ranged]
-"""Makes one request with a header Range and for a tag; its chunks may raise `ConnectionBroken`."""
+_Ask = Callable[[str, str], Ranged]
+"""Makes one request with a header Range and for a tag."""
 
 _FAILURES = 5
 """So many in a row, each without a byte received."""
@@ -20,18 +23,35 @@ class ConnectionBroken(Exception):
     """The connection ended before the answer did."""
 
 
-def read(address: str, name: str, ask: Ask, start: int, length: int, etag: str) -> Ranged:
-    """Read a range of an object, asking again for the rest whenever the answer breaks off."""
-    first = ask(_span(start, max(1, length)), etag)
-    if length > 0:
-        return _resumed(address, name, ask, first)
-    first.close()
-    return nothing(start, first.total, first.etag)
+class RangedStore(msgspec.Struct, frozen=True):
+    """Base of a store that is asked with a header Range: it goes on where a connection broke."""
 
+    def __repr__(self) -> str:
+        # A message or a log that shows a store must not show what opens it.
+        return f"{type(self).__name__}({self.address!r})"
 
-def tail(address: str, name: str, ask: Ask, length: int) -> Ranged:
-    """Read the last bytes of an object, as `read` does."""
-    return _resumed(address, name, ask, ask(f"bytes=-{length}", ""))
+    @property
+    def address(self) -> str:
+        """See `Store`."""
+        raise NotImplementedError
+
+    def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
+        """See `Store`."""
+        ask = partial(self._asked, name)
+        first = ask(_span(start, max(1, length)), etag)
+        if length > 0:
+            return _resumed(self.address, name, ask, first)
+        first.close()
+        return nothing(start, first.total, first.etag)
+
+    def tail(self, name: str, length: int) -> Ranged:
+        """See `Store`."""
+        ask = partial(self._asked, name)
+        return _resumed(self.address, name, ask, ask(f"bytes=-{length}", ""))
+
+    def _asked(self, name: str, wanted: str, etag: str) -> Ranged:
+        """Make one request with a header Range; its chunks may raise `ConnectionBroken`."""
+        raise NotImplementedError
 
 
 def nothing(start: int, total: int, etag: str) -> Ranged:
@@ -43,7 +63,7 @@ def _span(start: int, length: int) -> str:
     return f"bytes={start}-{start + length - 1}"
 
 
-def _resumed(address: str, name: str, ask: Ask, first: Ranged) -> Ranged:
+def _resumed(address: str, name: str, ask: _Ask, first: Ranged) -> Ranged:
     current = [first]
     return Ranged(
         first.start,
@@ -55,7 +75,7 @@ def _resumed(address: str, name: str, ask: Ask, first: Ranged) -> Ranged:
     )
 
 
-def _chunks(address: str, name: str, ask: Ask, current: list[Ranged]) -> Iterator[bytes]:
+def _chunks(address: str, name: str, ask: _Ask, current: list[Ranged]) -> Iterator[bytes]:
     """Yield what the answers bring; the last of them is the one in `current`."""
     first = current[0]
     at, end, failures = first.start, first.start + first.length, 0

@@ -8,13 +8,10 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from artifact import redaction, steps
 from artifact.configuration.store_section import StoreSection
@@ -39,7 +36,7 @@ _CLAIM = ".claim"
 _CLAIM_SECONDS, _POLL_SECONDS = 60.0, 0.2
 
 
-class S3Store(msgspec.Struct, frozen=True):
+class S3Store(resuming.RangedStore, frozen=True):
     """Objects below a prefix of a bucket."""
 
     bucket: str
@@ -47,10 +44,6 @@ class S3Store(msgspec.Struct, frozen=True):
     """Empty, or ends with a slash."""
     client: Any
     """boto3's; the stubs would need boto3's service definitions at run time."""
-
-    def __repr__(self) -> str:
-        # A message or a log that shows a store must not show what opens it.
-        return f"{type(self).__name__}({self.address!r})"
 
     @property
     def address(self) -> str:
@@ -70,15 +63,6 @@ class S3Store(msgspec.Struct, frozen=True):
                     raise self._error(error, name) from error
             return None
         return ObjectInfo(int(answer["ContentLength"]), str(answer["ETag"]))
-
-    def read(self, name: str, start: int, length: int, *, etag: str = "") -> Ranged:
-        """See `Store`."""
-        ask = partial(self._asked, name)
-        return resuming.read(self.address, name, ask, start, length, etag)
-
-    def tail(self, name: str, length: int) -> Ranged:
-        """See `Store`."""
-        return resuming.tail(self.address, name, partial(self._asked, name), length)
 
     def put_if_absent(
         self, name: str, source: Path, *, tell: steps.Listener, like: SimilarObject | None = None
@@ -103,25 +87,20 @@ class S3Store(msgspec.Struct, frozen=True):
     def names(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         """See `Store`."""
         pages = self.client.get_paginator("list_objects_v2")
-        try:
-            with s3_client.translated_errors(self.address):
-                for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
-                    for one in page.get("Contents", ()):
-                        if str(one["Key"]).endswith(_CLAIM):
-                            continue
-                        found = ObjectInfo(int(one["Size"]), str(one["ETag"]))
-                        yield str(one["Key"])[len(self.prefix) :], found
-        except S3Error as error:
-            raise self._error(error, prefix) from error
+        with self._explained(prefix), s3_client.translated_errors(self.address):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
+                for one in page.get("Contents", ()):
+                    if str(one["Key"]).endswith(_CLAIM):
+                        continue
+                    found = ObjectInfo(int(one["Size"]), str(one["ETag"]))
+                    yield str(one["Key"])[len(self.prefix) :], found
 
     def delete(self, name: str) -> None:
         """See `Store`."""
-        try:
+        with self._explained(name):
             self._call("delete_object", name)
             if name.endswith(addresses.SUFFIX):
                 self._call("delete_object", f"{name}{_CLAIM}")
-        except S3Error as error:
-            raise self._error(error, name) from error
 
     def pointer(self, name: str) -> tuple[bytes, str] | None:
         """See `Store`."""
@@ -298,6 +277,13 @@ class S3Store(msgspec.Struct, frozen=True):
         key = self.prefix + addresses.checked(name)
         with s3_client.translated_errors(self.address):
             return getattr(self.client, method)(Bucket=self.bucket, Key=key, **arguments)
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Error as error:
+            raise self._error(error, name) from error
 
     def _error(self, error: S3Error, name: str) -> Exception:
         return s3_errors.explain(error, self.address, self.bucket, name)

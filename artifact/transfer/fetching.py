@@ -34,7 +34,7 @@ def fetch(found: InStore, directory: Path, digest: str, tell: steps.Listener) ->
         ArtifactRejected: it is another, or damaged.
         Refused: the disk says no, or another file of that name is there.
     """
-    with references.opened(found) as artifact:
+    with references.open_artifact(found) as artifact:
         if digest and artifact.digest != digest:
             raise ArtifactRejected(
                 f"{found.name} is {artifact.digest}, not {digest}",

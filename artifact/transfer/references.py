@@ -98,7 +98,7 @@ def _promoted(name: str, channel: str, section: Callable[[str], StoreSection]) -
 
 
 @contextmanager
-def opened(
+def open_artifact(
     source: Path | InStore, *, keep: Callable[[Manifest], Path] | None = None
 ) -> Iterator[Artifact]:
     """Open an artifact for the block, wherever it is; raises as the two functions that do so.

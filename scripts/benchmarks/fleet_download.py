@@ -33,7 +33,7 @@ _UNLIMITED = "0"
 def _bring(reference: str, site: Site) -> None:
     """Bring a release into a site that has its environment; what the hosts check is their load."""
     source = references.find(reference, lambda _name: StoreSection())
-    with references.opened(source, keep=lambda _: site.downloads) as artifact:
+    with references.open_artifact(source, keep=lambda _: site.downloads) as artifact:
         reuse.recall(artifact, site)
         unpack.unpack_release(artifact, site, (), (os.geteuid(), os.getegid()), steps.nobody)
 

@@ -56,7 +56,7 @@ def plan(source: Path | InStore, options: InstallOptions) -> InstallPlan:
         ArtifactRejected: the file is not an artifact for this machine.
         Refused: it is for another site, or its version is taken.
     """
-    with references.opened(source) as artifact:
+    with references.open_artifact(source) as artifact:
         site = _identify(artifact, options)
         return _plan(observe.observe(artifact, site), options, read_migrations=True)
 
@@ -71,7 +71,7 @@ def install(source: Path | InStore, options: InstallOptions, tell: steps.Listene
         ReleaseFailed: the new release failed, and the old one is live again.
         RollbackFailed: going back failed as well.
     """
-    with references.opened(source, keep=_downloads) as artifact:
+    with references.open_artifact(source, keep=_downloads) as artifact:
         site = _identify(artifact, options)
         _make_private(site)
         doing = f"{'staging' if options.stage else 'installing'} {artifact.manifest.reference}"

@@ -26,7 +26,7 @@ def main(reference: str, root: Path) -> None:
     for path in (site.private, site.releases, site.environments):
         path.mkdir(parents=True, exist_ok=True)
     source = references.find(reference, settings.load_store)
-    with references.opened(source, keep=lambda _: site.downloads) as artifact:
+    with references.open_artifact(source, keep=lambda _: site.downloads) as artifact:
         reuse.recall(artifact, site)
         there, marked = unpack.environment_there(artifact, site)
         names = unpack.of_release(artifact)
