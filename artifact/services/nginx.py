@@ -18,11 +18,6 @@ _SECONDS = 30.0
 _SERVER_NAME = re.compile(r"([A-Za-z0-9_*][A-Za-z0-9_.*-]*)(?::([0-9]{1,5}))?")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9/_.+-]+")
 _HTTP, _HTTPS = 80, 443
-_LISTENS = re.compile(r"^    listen ([0-9]+)( ssl)?;$", re.MULTILINE)
-_NAMED = re.compile(r"^    server_name ([^;]+);$", re.MULTILINE)
-_CERTIFIED = re.compile(
-    r"^    ssl_certificate ([^;]+);\n    ssl_certificate_key ([^;]+);$", re.MULTILINE
-)
 
 _BLOCK = """\
 upstream {upstream} {{
@@ -155,23 +150,6 @@ def block(
         live=live,
         connection="\n".join(" " * 8 + line for line in connection),
     )
-
-
-def told(body: str) -> tuple[str, Certificate | None]:
-    """Return the server name and the certificate that a block was rendered with.
-
-    Returns:
-        "" and None where it is no block.
-    """
-    listens, names = _LISTENS.findall(body), _NAMED.findall(body)
-    if not listens or not names:
-        return "", None
-    port, tls = listens[-1]  # before it may be the one that redirects
-    usual = str(_HTTPS if tls else _HTTP)
-    alone = port == usual and len(listens) == (2 if tls else 1)
-    files = _CERTIFIED.search(body)
-    certificate = Certificate(Path(files[1]), Path(files[2])) if tls and files else None
-    return names[-1] if alone else f"{names[-1]}:{port}", certificate
 
 
 def _tls(certificate: Certificate) -> str:

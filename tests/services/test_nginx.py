@@ -74,18 +74,6 @@ def test_with_a_certificate_tls_is_served_and_plain_requests_are_sent_there() ->
         nginx.block(SITE, served, "example.com", unsafe)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-@pytest.mark.parametrize(
-    "name", ["example.com", "example.com:8443", "example.com:443", "*.example.com:8080"]
-)
-def test_a_block_tells_what_it_was_rendered_with(name: str, tls: bool) -> None:
-    given = nginx.Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
-    certificate = given if tls else None
-    served = msgspec.structs.replace(example(), processes={"web": WEB})
-    assert nginx.told(nginx.block(SITE, served, name, certificate)) == (name, certificate)
-    assert nginx.told("# nothing\n") == ("", None)
-
-
 @pytest.mark.parametrize("name", ["", "a b", "x;}", "a:b", "a:1:2", "$host", "-"])
 def test_what_is_no_server_name_never_reaches_the_configuration(name: str) -> None:
     with pytest.raises(UsageError, match="no server name"):

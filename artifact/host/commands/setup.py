@@ -15,18 +15,18 @@ import msgspec
 from msgspec import structs
 
 from artifact import files, steps
-from artifact.configuration.site_toml import Settings, SupervisorSection
+from artifact.configuration.site_toml import SupervisorSection
 from artifact.errors import Refused, UsageError
 from artifact.host.inspecting.observe import site_of
 from artifact.host.inspecting.preflight import check_platform
-from artifact.host.preparing import accounts, directories, placing, programs, proxy
+from artifact.host.preparing import accounts, directories, placing, programs, proxy, settings_file
 from artifact.host.preparing.lines import Aim, Found, Line, Wishes
 from artifact.host.processes.target import Target
 from artifact.host.records import find, problem, releases
 from artifact.host.records import settings as site_settings
-from artifact.host.records.generated import marked
 from artifact.host.records.problem import Problem
 from artifact.manifest import Manifest
+from artifact.services import supervisor_files
 from artifact.site import Site
 from artifact.steps import Run, Step
 
@@ -132,32 +132,34 @@ def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) 
 
 
 def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
-    settings = _with_supervisor(site_settings.load(site))
-    user = wishes.user or settings.user
+    kept = site_settings.load(site)
+    user = wishes.user or kept.user
     # A site.toml without a user is a decision; without a site.toml nobody has decided.
     if not user and os.geteuid() == 0 and not site.settings.exists():
         user = manifest.name
-    return Aim(Target(site, manifest, settings), wishes, user)
+    wanted = structs.replace(
+        kept,
+        user=user,
+        supervisor=_supervisor(kept.supervisor),
+        proxy=proxy.settled(kept.proxy, wishes),
+    )
+    return Aim(Target(site, manifest, wanted), kept, wishes)
 
 
-def _with_supervisor(settings: Settings) -> Settings:
+def _supervisor(kept: SupervisorSection) -> SupervisorSection:
     """Where nothing is at the usual socket and one supervisor runs elsewhere, that one is meant."""
-    usual = SupervisorSection().url
-    if settings.supervisor.url != usual or Path(usual.removeprefix("unix://")).exists():
-        return settings
-    from artifact.services import supervisor_files
-
+    usual = SupervisorSection()
+    if kept != usual or Path(usual.url.removeprefix("unix://")).exists():
+        return kept
     addresses = supervisor_files.running()
-    if len(addresses) != 1:
-        return settings
-    return structs.replace(settings, supervisor=SupervisorSection(url=addresses[0]))
+    return SupervisorSection(url=addresses[0]) if len(addresses) == 1 else kept
 
 
 def _all(aim: Aim) -> Iterator[Found]:
     site = aim.site
     yield from accounts.find(aim)
     yield from directories.find(aim)
-    yield from _settings(aim)
+    yield from settings_file.find(aim)
     if site.variables.exists():
         yield placing.closed(site.variables, 0o640, "the application's variables")
     else:
@@ -165,37 +167,6 @@ def _all(aim: Aim) -> Iterator[Found]:
     yield from _shared_files(aim)
     yield from programs.find(aim)
     yield from proxy.find(aim)
-
-
-def _settings(aim: Aim) -> Iterator[Found]:
-    path = aim.site.settings
-    content = marked(_settings_body(aim))
-    whose = placing.whose(path, content)
-    if whose == "edited" and aim.wishes.user and aim.wishes.user != aim.target.settings.user:
-        yield Problem(
-            f"{path} was edited and has user {aim.target.settings.user!r}, not {aim.wishes.user!r}",
-            f'write user = "{aim.wishes.user}" there, then repeat',
-        )
-    elif whose in {"edited", "same"}:
-        note = ", edited: it stays as it is" if whose == "edited" else ""
-        yield Line("settings", f"{path}{note}")
-    else:
-        mode = 0o640 if "@" in aim.target.settings.supervisor.url else 0o644
-        yield placing.write("settings", path, content, mode)
-
-
-def _settings_body(aim: Aim) -> str:
-    import json  # a JSON string is a TOML string
-
-    lines = [
-        "# This server's own settings. [install] overrides what the artifact says, e.g. keep = 3."
-    ]
-    if aim.user:
-        lines += [f"user = {json.dumps(aim.user)}"]
-    url = aim.target.settings.supervisor.url
-    if url != SupervisorSection().url:
-        lines += ["", "[supervisor]", f"url = {json.dumps(url, ensure_ascii=False)}"]
-    return "\n".join(lines) + "\n"
 
 
 def _shared_files(aim: Aim) -> Iterator[Found]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from artifact.configuration.site_toml import Settings
 from artifact.host.processes.target import Target
 from artifact.host.records.problem import Problem
 from artifact.manifest import Manifest
@@ -25,10 +26,10 @@ class Wishes(msgspec.Struct, frozen=True):
     """Who the processes run as; site.toml's when empty, else one named as the application."""
     nginx: bool = False
     server_name: str = ""
-    """That of the block that is there when empty, else the machine's."""
+    """When empty, that of site.toml, else the machine's."""
     nginx_directory: Path = NGINX
     certificate: Certificate | None = None
-    """What nginx serves TLS with; without one it goes on with what it has, or serves plain HTTP."""
+    """What nginx serves TLS with; without one, that of site.toml."""
     tls: bool = True
     """False has it serve plain HTTP again."""
     supervisor_directory: Path | None = None
@@ -39,9 +40,15 @@ class Aim(msgspec.Struct, frozen=True):
     """What is to be so in the end."""
 
     target: Target
+    """Its settings are those that site.toml is to have."""
+    kept: Settings
+    """What site.toml says until now."""
     wishes: Wishes
-    user: str
-    """Who the processes run as; empty for whoever starts them."""
+
+    @property
+    def user(self) -> str:
+        """Who the processes run as; empty for whoever starts them."""
+        return self.target.settings.user
 
     @property
     def site(self) -> Site:

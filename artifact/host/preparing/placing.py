@@ -29,18 +29,6 @@ def whose(path: Path, content: str) -> Whose:
         raise Refused(f"{path} cannot be read: {error.strerror}", hint="run as root") from error
 
 
-def own_body(path: Path) -> str:
-    """Return what we wrote into a file that nobody has edited since; "" of any other.
-
-    Raises:
-        Refused: it cannot be read.
-    """
-    try:
-        return generated.body_of(path)
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}", hint="run as root") from error
-
-
 def write(name: str, path: Path, content: str, mode: int, *, group: str = "") -> Line | Problem:
     """Plan to write a file that is ours, or that nobody has written yet.
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
 
 from artifact import files
+from artifact.configuration.site_toml import ProxySection
 from artifact.errors import ArtifactError
 from artifact.host.preparing import placing
-from artifact.host.preparing.lines import Aim, Found, Line
+from artifact.host.preparing.lines import Aim, Found, Line, Wishes
 from artifact.host.records.generated import marked
 from artifact.host.records.problem import Problem
 from artifact.services import nginx
@@ -21,14 +25,20 @@ def find(aim: Aim) -> Iterator[Found]:
     if not aim.wishes.nginx:
         return
     place = nginx.place(aim.wishes.nginx_directory.absolute(), aim.manifest.name)
-    # Whoever repeats it without options means the block as it was set up.
-    kept_host, kept = nginx.told(placing.own_body(place.file))
-    host = aim.wishes.server_name or kept_host or platform.node()
-    certificate = (aim.wishes.certificate or kept) if aim.wishes.tls else None
-    if certificate is not None:
+    section = aim.target.settings.proxy
+    host, certificate = section.server_name, None
+    if section.certificate:
+        certificate = Certificate(Path(section.certificate), Path(section.certificate_key))
         yield from _missing(certificate)
     content = marked(nginx.block(aim.site, aim.manifest, host, certificate))
     whose = placing.whose(place.file, content)
+    if whose == "ours" and not _is_decided(aim):
+        yield Problem(
+            f"{place.file} is there, and {aim.site.settings} does not say with which server name "
+            "and certificate it was written",
+            "repeat it with --server-name, and with --tls-certificate and --tls-key or --no-tls",
+        )
+        return
     if whose == "edited":
         yield Problem(
             f"{place.file} was edited, and is not what it would be now",
@@ -40,6 +50,26 @@ def find(aim: Aim) -> Iterator[Found]:
         yield Line("nginx", f"{place.file} for {host}")
         return
     yield _step(place, content, host)
+
+
+def settled(kept: ProxySection, wishes: Wishes) -> ProxySection:
+    """Return what site.toml is to say of nginx: the options go before what it says already."""
+    if not wishes.nginx:
+        return kept
+    name = wishes.server_name or kept.server_name or platform.node()
+    if not wishes.tls:
+        return ProxySection(server_name=name)
+    if wishes.certificate is None:
+        return msgspec.structs.replace(kept, server_name=name)
+    chain, key = wishes.certificate.chain, wishes.certificate.key
+    return ProxySection(server_name=name, certificate=str(chain), certificate_key=str(key))
+
+
+def _is_decided(aim: Aim) -> bool:
+    """Tell whether name and certificate are known; earlier versions left them in the block."""
+    wishes = aim.wishes
+    told = bool(wishes.server_name) and (wishes.certificate is not None or not wishes.tls)
+    return told or bool(aim.kept.proxy.server_name)
 
 
 def _missing(certificate: Certificate) -> Iterator[Problem]:

@@ -32,26 +32,12 @@ def whose(path: Path, content: str) -> Whose:
         return "nobody"
     if found == content:
         return "same"
-    return "edited" if _own_body(found) is None else "ours"
+    return "edited" if _edited(found) else "ours"
 
 
-def body_of(path: Path) -> str:
-    """Return what we wrote into a file; "" where there is none, or a person edited it.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    try:
-        return _own_body(path.read_bytes().decode("utf-8", "surrogateescape")) or ""
-    except FileNotFoundError:
-        return ""
-
-
-def _own_body(found: str) -> str | None:
+def _edited(found: str) -> bool:
     mark = _MARKED.match(found)
-    if mark is None or mark[1] != _digest(found[mark.end() :]):
-        return None
-    return found[mark.end() :]
+    return mark is None or mark[1] != _digest(found[mark.end() :])
 
 
 def _digest(body: str) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from artifact.host.records import settings
+from artifact.configuration.site_toml import ProxySection
+from artifact.host.records import generated, settings
 from artifact.manifest import Install, Process
 from artifact.services import supervisor_files
 from artifact.services.supervisor import Supervisor
@@ -475,6 +476,9 @@ def test_a_repeated_setup_keeps_the_name_and_the_certificate_until_told_otherwis
         file = nginx.directory / "sites-available" / NAME
         before = file.read_text()
         assert f"listen {port} ssl;" in before
+        proxy = settings.load(machine.site).proxy
+        assert proxy.server_name == f"pages.example:{port}"
+        assert proxy.certificate_key == str(machine.directory / "key.pem")
         again = setup(machine, path, *nowhere)
         assert again.returncode == 0, again.stderr
         assert "nothing changed" in again.stderr
@@ -489,6 +493,74 @@ def test_a_repeated_setup_keeps_the_name_and_the_certificate_until_told_otherwis
         assert f"listen {moved};" in file.read_text()
         assert "ssl" not in file.read_text()
         assert setup(machine, path, "--no-tls").returncode == 2, "what for?"
+        kept = ProxySection(server_name=f"other.example:{moved}")
+        assert settings.load(machine.site).proxy == kept
+        assert setup(machine, path).returncode == 0
+        assert settings.load(machine.site).proxy == kept, "nobody spoke of nginx"
+
+
+def test_a_block_of_an_earlier_version_is_replaced_only_by_one_that_is_wholly_described(
+    machine: Machine, programs: Path
+) -> None:
+    path, port = machine.build("1"), free_port()
+    with prepared.nginx(machine.directory) as nginx:
+        tls = certificate(machine.directory)
+        assert setup(machine, path, *on(nginx, port), *tls).returncode == 0
+        # The version before kept name and certificate in the block only.
+        machine.site.settings.write_text(yesterdays(ME, machine.url))
+        file = nginx.directory / "sites-available" / NAME
+        before = file.read_text()
+        for options in (on(nginx, port), on(nginx, port)[:3]):
+            refused = setup(machine, path, *options)
+            assert refused.returncode == 5
+            assert f"{file} is there, and {machine.site.settings} does not say" in refused.stderr
+            assert "--tls-certificate" in refused.stderr
+        assert file.read_text() == before
+        assert setup(machine, path, *on(nginx, port), *tls).returncode == 0
+        assert setup(machine, path, *on(nginx, port)[:3]).returncode == 0
+        assert file.read_text() == before
+
+
+def yesterdays(user: str, url: str) -> str:
+    """Return the site.toml that an earlier version wrote."""
+    return generated.marked(
+        "# This server's own settings. [install] overrides what the artifact says, e.g. keep = 3.\n"
+        f'user = "{user}"\n\n[supervisor]\nurl = "{url}"\n'
+    )
+
+
+def test_a_site_toml_of_an_earlier_version_becomes_the_commented_example(
+    machine: Machine, programs: Path
+) -> None:
+    path = machine.build("1")
+    assert setup(machine, path).returncode == 0
+    today, loaded = machine.site.settings.read_text(), settings.load(machine.site)
+    for key in ("#signers = ", "#keep = ", "#certificate-key = ", "#gates.production = "):
+        assert f"\n{key}" in today
+    machine.site.settings.write_text(yesterdays(ME, machine.url))
+    assert settings.load(machine.site) == loaded
+    assert setup(machine, path).returncode == 0
+    assert machine.site.settings.read_text() == today
+
+
+def test_an_edited_site_toml_is_told_what_nginx_was_set_up_with(
+    machine: Machine, programs: Path
+) -> None:
+    path, port = machine.build("1"), free_port()
+    with prepared.nginx(machine.directory) as nginx:
+        assert setup(machine, path).returncode == 0
+        with machine.site.settings.open("a") as stream:
+            stream.write("# mine\n")
+        edited = machine.site.settings.read_text()
+        done = setup(machine, path, *on(nginx, port))
+        assert done.returncode == 0, done.stderr
+        assert f'write there: [proxy] server-name = "pages.example:{port}"' in done.stderr
+        assert machine.site.settings.read_text() == edited
+        said = edited.replace("#server-name", f'server-name = "pages.example:{port}" #')
+        machine.site.settings.write_text(said)
+        again = setup(machine, path, *on(nginx, port)[:3])
+        assert again.returncode == 0, again.stderr
+        assert "write there" not in again.stderr
 
 
 def test_nginx_that_does_not_run_is_set_up_with_a_warning(machine: Machine, programs: Path) -> None:
