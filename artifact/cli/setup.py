@@ -15,6 +15,7 @@ from artifact.cli.install import own_path
 from artifact.errors import UsageError
 from artifact.host.commands import setup
 from artifact.host.commands.setup import Outcome
+from artifact.host.preparing.findings import SetupOptions
 from artifact.host.records.problem import Problem
 from artifact.services.nginx import Certificate
 
@@ -87,7 +88,7 @@ def command(
 
     The processes are those of an artifact's file or, for a NAME, of the site's live release. What
     is so already stays as it is. A file that a person edited is never overwritten. Repeated without
-    --server-name and --tls-certificate, nginx keeps those it was set up with.
+    --server-name and --tls-certificate, nginx keeps those of site.toml.
     """
     for option, given in (
         ("--server-name", server_name),
@@ -98,8 +99,8 @@ def command(
             raise UsageError(f"{option} is for nginx", hint="add --nginx")
     if no_tls and (tls_certificate or tls_key):
         raise UsageError("--no-tls and a certificate contradict each other", hint="leave one out")
-    site, manifest = setup.subject(reference)
-    wishes = setup.Wishes(
+    site, manifest = setup.find_subject(reference)
+    wanted = SetupOptions(
         command=own_path(),
         user=user,
         nginx=nginx,
@@ -110,13 +111,13 @@ def command(
         supervisor_directory=supervisor_directory,
     )
     if plan:
-        outcome = setup.plan(site, manifest, wishes)
+        outcome = setup.plan(site, manifest, wanted)
         answer(_document(outcome), _lines(outcome))
         for warning in outcome.warnings:
             tell(warning)
         plans.refuse_plan("the setup", outcome.problems, tell)
         return
-    outcome = setup.setup(site, manifest, wishes, tell)
+    outcome = setup.setup(site, manifest, wanted, tell)
     answer(_document(outcome))
     did = (
         "is set up; next: artifact install"
@@ -135,10 +136,10 @@ def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
 
 
 def _lines(outcome: Outcome) -> Iterator[str]:
-    for line in outcome.lines:
-        yield line.summary if line.step else f"already so: {line.summary}"
-        if line.step:
-            yield from (f"    {written}".rstrip() for written in line.content.splitlines())
+    for part in outcome.parts:
+        yield part.summary if part.step else f"already so: {part.summary}"
+        if part.step:
+            yield from (f"    {written}".rstrip() for written in part.content.splitlines())
 
 
 def _document(outcome: Outcome) -> SetUp:
@@ -146,11 +147,11 @@ def _document(outcome: Outcome) -> SetUp:
         site=str(outcome.site.root),
         name=outcome.name,
         steps=tuple(
-            SetupStep(line.name, line.summary, line.path, line.content)
-            for line in outcome.lines
-            if line.step
+            SetupStep(part.name, part.summary, part.path, part.content)
+            for part in outcome.parts
+            if part.step
         ),
-        already=tuple(line.summary for line in outcome.lines if not line.step),
+        already=tuple(part.summary for part in outcome.parts if not part.step),
         warnings=tuple(Problem(one.text, one.hint) for one in outcome.warnings),
         problems=outcome.problems,
     )

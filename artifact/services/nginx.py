@@ -135,7 +135,8 @@ def block(
     connection = [f"proxy_set_header Connection {'$' + variable if upgrades else 'close'};"]
     if upgrades:
         connection.append("proxy_set_header Upgrade $http_upgrade;")
-    live = f"/releases/current/{manifest.static}/$static_file " if manifest.static else ""
+    current = site.current.relative_to(site.root)
+    live = f"/{current}/{manifest.static}/$static_file " if manifest.static else ""
     redirect = certificate and not matched[2]
     return _BLOCK.format(
         upstream=upstream,

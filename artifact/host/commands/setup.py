@@ -1,7 +1,8 @@
-"""Prepare a server for a site in one step: observe, plan, run; what is so already stays as it is.
+"""Prepare a server for a site in one step: observe, plan, run. What is so already stays as it is.
 
-Files that people edit later (site.toml, env) are written once; files that are ours (supervisor's,
-nginx's) are replaced for as long as nobody has edited them, and refused to be after that.
+The files it writes (site.toml, supervisor's, nginx's) are replaced as long as nobody has edited
+them. An edited site.toml stays as it is. Another edited file that is not as it should be refuses
+the setup. The `env` file is written once.
 """
 
 from __future__ import annotations
@@ -15,22 +16,29 @@ import msgspec
 from msgspec import structs
 
 from artifact import files, steps
+from artifact.archive import opening
 from artifact.configuration.site_toml import SupervisorSection
 from artifact.errors import Refused, UsageError
 from artifact.host.inspecting.observe import site_of
 from artifact.host.inspecting.preflight import check_platform
-from artifact.host.preparing import accounts, directories, placing, programs, proxy, settings_file
-from artifact.host.preparing.lines import Aim, Found, Line, Wishes
+from artifact.host.preparing import (
+    accounts,
+    directories,
+    generated_files,
+    programs,
+    proxy,
+    settings_file,
+)
+from artifact.host.preparing.findings import Goal, Part, SetupFinding, SetupOptions
 from artifact.host.processes.target import Target
 from artifact.host.records import find, problem, releases
 from artifact.host.records import settings as site_settings
 from artifact.host.records.problem import Problem
+from artifact.host.trees.links import missing_files
 from artifact.manifest import Manifest
 from artifact.services import supervisor_files
 from artifact.site import Site
 from artifact.steps import Run, Step
-
-__all__ = ["Outcome", "Wishes", "plan", "setup", "subject"]
 
 _WAIT_SECONDS = 60.0
 
@@ -45,30 +53,30 @@ class Outcome(msgspec.Struct, frozen=True):
 
     site: Site
     name: str
-    found: tuple[Found, ...]
+    findings: tuple[SetupFinding, ...]
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def parts(self) -> tuple[Part, ...]:
         """Everything that belongs to a prepared server, in order."""
-        return tuple(one for one in self.found if isinstance(one, Line))
+        return tuple(one for one in self.findings if isinstance(one, Part))
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Why nothing would be done."""
-        return tuple(one for one in self.found if isinstance(one, Problem))
+        return tuple(one for one in self.findings if isinstance(one, Problem))
 
     @property
     def warnings(self) -> tuple[steps.Warned, ...]:
         """What a person has yet to do."""
-        return tuple(one for one in self.found if isinstance(one, steps.Warned))
+        return tuple(one for one in self.findings if isinstance(one, steps.Warned))
 
     @property
     def steps(self) -> tuple[Step[Run], ...]:
         """What is left to do; empty on a server that is prepared."""
-        return tuple(line.step for line in self.lines if line.step is not None)
+        return tuple(part.step for part in self.parts if part.step is not None)
 
 
-def subject(reference: str) -> tuple[Site, Manifest]:
+def find_subject(reference: str) -> tuple[Site, Manifest]:
     """Return the site and the manifest of an artifact's file, or of a site's live release.
 
     Raises:
@@ -78,8 +86,6 @@ def subject(reference: str) -> tuple[Site, Manifest]:
     """
     path = Path(reference)
     if path.is_file() or path.suffix == ".tgz":
-        from artifact.archive import opening
-
         with opening.open_artifact(path) as artifact:
             check_platform(artifact.manifest)
             return site_of(artifact, ""), artifact.manifest
@@ -98,18 +104,20 @@ def subject(reference: str) -> tuple[Site, Manifest]:
     return site, releases.read(site, live).manifest
 
 
-def plan(site: Site, manifest: Manifest, wishes: Wishes) -> Outcome:
+def plan(site: Site, manifest: Manifest, options: SetupOptions) -> Outcome:
     """Look at the server and say what is left to do; changes nothing.
 
     Raises:
         ConfigurationError: the site's own settings are wrong.
         Refused: nginx or supervisor is not where it was said to be.
     """
-    with _in_words():
-        return Outcome(site, manifest.name, tuple(_all(_aim(site, manifest, wishes))))
+    with _refusing_disk_errors():
+        return Outcome(
+            site, manifest.name, tuple(_check_everything(_goal(site, manifest, options)))
+        )
 
 
-def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) -> Outcome:
+def setup(site: Site, manifest: Manifest, options: SetupOptions, tell: steps.Listener) -> Outcome:
     """Prepare the server; when a step fails, those before it are taken back.
 
     Raises:
@@ -117,23 +125,23 @@ def setup(site: Site, manifest: Manifest, wishes: Wishes, tell: steps.Listener) 
         Locked: another run is at work in the site.
     """
     refused = f"{site.root} cannot be set up"
-    problem.refuse(plan(site, manifest, wishes).problems, refused, tell)
-    with _in_words(), _alone(site, tell):
-        # Again, for what was so before the lock may be no longer.
-        outcome = plan(site, manifest, wishes)
+    problem.refuse(plan(site, manifest, options).problems, refused, tell)
+    with _refusing_disk_errors(), _locked(site, tell):
+        # Again: another run may have changed something before we had the lock.
+        outcome = plan(site, manifest, options)
         problem.refuse(outcome.problems, refused, tell)
-        for line in outcome.lines:
-            if line.step is None:
-                tell(steps.Said(f"already so: {line.summary}"))
+        for part in outcome.parts:
+            if part.step is None:
+                tell(steps.Said(f"already so: {part.summary}"))
         steps.run(outcome.steps, Run(tell))
     for warning in outcome.warnings:
         tell(warning)
     return outcome
 
 
-def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
+def _goal(site: Site, manifest: Manifest, options: SetupOptions) -> Goal:
     kept = site_settings.load(site)
-    user = wishes.user or kept.user
+    user = options.user or kept.user
     # A site.toml without a user is a decision; without a site.toml nobody has decided.
     if not user and os.geteuid() == 0 and not site.settings.exists():
         user = manifest.name
@@ -141,9 +149,9 @@ def _aim(site: Site, manifest: Manifest, wishes: Wishes) -> Aim:
         kept,
         user=user,
         supervisor=_supervisor(kept.supervisor),
-        proxy=proxy.settled(kept.proxy, wishes),
+        proxy=proxy.settle(kept.proxy, options),
     )
-    return Aim(Target(site, manifest, wanted), kept, wishes)
+    return Goal(Target(site, manifest, wanted), kept, options)
 
 
 def _supervisor(kept: SupervisorSection) -> SupervisorSection:
@@ -155,32 +163,30 @@ def _supervisor(kept: SupervisorSection) -> SupervisorSection:
     return SupervisorSection(url=addresses[0]) if len(addresses) == 1 else kept
 
 
-def _all(aim: Aim) -> Iterator[Found]:
-    site = aim.site
-    yield from accounts.find(aim)
-    yield from directories.find(aim)
-    yield from settings_file.find(aim)
+def _check_everything(goal: Goal) -> Iterator[SetupFinding]:
+    site = goal.site
+    yield from accounts.check_user(goal)
+    yield from directories.check_directories(goal)
+    yield from settings_file.check_settings(goal)
     if site.variables.exists():
-        yield placing.closed(site.variables, 0o640, "the application's variables")
+        yield directories.plan_closing(site.variables, 0o640, "the application's variables")
     else:
-        yield placing.write("env", site.variables, _ENV, 0o640, group=aim.user)
-    yield from _shared_files(aim)
-    yield from programs.find(aim)
-    yield from proxy.find(aim)
+        yield generated_files.write("env", site.variables, _ENV, 0o640, group=goal.user)
+    yield from _shared_files(goal)
+    yield from programs.check_programs(goal)
+    yield from proxy.check_proxy(goal)
 
 
-def _shared_files(aim: Aim) -> Iterator[Found]:
-    from artifact.host.trees.links import missing_files
-
-    for path in missing_files(aim.site, aim.target.install.shared):
+def _shared_files(goal: Goal) -> Iterator[SetupFinding]:
+    for path in missing_files(goal.site, goal.target.install.shared):
         yield steps.Warned(
             f"the shared file {path} is missing", "put it there before the first install"
         )
 
 
 @contextlib.contextmanager
-def _in_words() -> Iterator[None]:
-    """Say what the disk said; what was done before is taken back when it gets here."""
+def _refusing_disk_errors() -> Iterator[None]:
+    """Refuse when the disk says no; the steps that were done are taken back by then."""
     try:
         yield
     except OSError as error:
@@ -191,7 +197,7 @@ def _in_words() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(site: Site, tell: steps.Listener) -> Iterator[None]:
+def _locked(site: Site, tell: steps.Listener) -> Iterator[None]:
     """Hold the site's lock; the directory it lies in is made first, and may stay."""
     if not site.private.is_dir():
         site.root.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from artifact import process
 from artifact.errors import Refused
-from artifact.host.preparing.lines import Aim, Found, Line
+from artifact.host.preparing.findings import Goal, Part, SetupFinding
 from artifact.host.records.problem import Problem
 from artifact.steps import Run, Step
 
@@ -18,12 +18,12 @@ _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _SECONDS = 60.0
 
 
-def find(aim: Aim) -> Iterator[Found]:
+def check_user(goal: Goal) -> Iterator[SetupFinding]:
     """Say whether the user is there; root can make it."""
-    user = aim.user
+    user = goal.user
     if not user:
         who = pwd.getpwuid(os.geteuid()).pw_name
-        yield Line("user", f"the processes run as {who}")
+        yield Part("user", f"the processes run as {who}")
     elif not _NAME.fullmatch(user):
         yield Problem(f"{user!r} cannot name a user", "small letters, digits, - and _")
     elif _exists(user):
@@ -31,20 +31,20 @@ def find(aim: Aim) -> Iterator[Found]:
     elif os.geteuid() != 0:
         yield Problem(f"there is no user {user!r}, and only root can make one", "use sudo")
     else:
-        yield _make(aim)
+        yield _make(goal)
 
 
-def _there(user: str) -> Iterator[Found]:
+def _there(user: str) -> Iterator[SetupFinding]:
     if os.geteuid() not in {0, pwd.getpwnam(user).pw_uid}:
         yield Problem(f"only root can have the processes run as {user!r}", "use sudo")
     else:
-        yield Line("user", f"user {user}")
+        yield Part("user", f"user {user}")
 
 
-def _make(aim: Aim) -> Line:
-    user = aim.user
+def _make(goal: Goal) -> Part:
+    user = goal.user
     group = ["--gid", user] if _group_exists(user) else ["--user-group"]
-    home = ["--home-dir", str(aim.site.root), "--no-create-home"]
+    home = ["--home-dir", str(goal.site.root), "--no-create-home"]
     argv = [
         process.in_sbin("useradd"),
         "--system",
@@ -67,7 +67,7 @@ def _make(aim: Aim) -> Line:
             process.run([process.in_sbin("userdel"), user], timeout=_SECONDS)
 
     summary = f"make the system user {user}"
-    return Line("user", summary, Step("user", summary, do, undo))
+    return Part("user", summary, Step("user", summary, do, undo))
 
 
 def _exists(user: str) -> bool:

@@ -11,65 +11,65 @@ import msgspec
 from artifact import files
 from artifact.configuration.site_toml import ProxySection
 from artifact.errors import ArtifactError
-from artifact.host.preparing import placing
-from artifact.host.preparing.lines import Aim, Found, Line, Wishes
-from artifact.host.records.generated import marked
+from artifact.host.preparing import generated_files
+from artifact.host.preparing.findings import Goal, Part, SetupFinding, SetupOptions
+from artifact.host.preparing.generated_files import marked
 from artifact.host.records.problem import Problem
 from artifact.services import nginx
 from artifact.services.nginx import Certificate, Place
 from artifact.steps import Run, Step, Warned
 
 
-def find(aim: Aim) -> Iterator[Found]:
+def check_proxy(goal: Goal) -> Iterator[SetupFinding]:
     """Say whether the server block is there and read."""
-    if not aim.wishes.nginx:
+    if not goal.options.nginx:
         return
-    place = nginx.place(aim.wishes.nginx_directory.absolute(), aim.manifest.name)
-    section = aim.target.settings.proxy
+    place = nginx.place(goal.options.nginx_directory.absolute(), goal.manifest.name)
+    section = goal.target.settings.proxy
     host, certificate = section.server_name, None
     if section.certificate:
         certificate = Certificate(Path(section.certificate), Path(section.certificate_key))
         yield from _missing(certificate)
-    content = marked(nginx.block(aim.site, aim.manifest, host, certificate))
-    whose = placing.whose(place.file, content)
-    if whose == "ours" and not _is_decided(aim):
+    content = marked(nginx.block(goal.site, goal.manifest, host, certificate))
+    owner = generated_files.ownership(place.file, content)
+    if owner == "ours" and not _is_decided(goal):
         yield Problem(
-            f"{place.file} is there, and {aim.site.settings} does not say with which server name "
+            f"{place.file} is there, and {goal.site.settings} does not say with which server name "
             "and certificate it was written",
             "repeat it with --server-name, and with --tls-certificate and --tls-key or --no-tls",
         )
         return
-    if whose == "edited":
+    if owner == "edited":
         yield Problem(
             f"{place.file} was edited, and is not what it would be now",
             "`artifact setup --nginx --plan` shows what it would hold; change it by hand, "
             "or move it away",
         )
         return
-    if whose == "same" and _is_read(place):
-        yield Line("nginx", f"{place.file} for {host}")
+    if owner == "same" and _is_read(place):
+        yield Part("nginx", f"{place.file} for {host}")
         return
     yield _step(place, content, host)
 
 
-def settled(kept: ProxySection, wishes: Wishes) -> ProxySection:
-    """Return what site.toml is to say of nginx: the options go before what it says already."""
-    if not wishes.nginx:
+def settle(kept: ProxySection, options: SetupOptions) -> ProxySection:
+    """Return what site.toml is to say of nginx; the options go before what it says already."""
+    if not options.nginx:
         return kept
-    name = wishes.server_name or kept.server_name or platform.node()
-    if not wishes.tls:
+    name = options.server_name or kept.server_name or platform.node()
+    if not options.tls:
         return ProxySection(server_name=name)
-    if wishes.certificate is None:
+    if options.certificate is None:
         return msgspec.structs.replace(kept, server_name=name)
-    chain, key = wishes.certificate.chain, wishes.certificate.key
+    chain, key = options.certificate.chain, options.certificate.key
     return ProxySection(server_name=name, certificate=str(chain), certificate_key=str(key))
 
 
-def _is_decided(aim: Aim) -> bool:
-    """Tell whether name and certificate are known; earlier versions left them in the block."""
-    wishes = aim.wishes
-    told = bool(wishes.server_name) and (wishes.certificate is not None or not wishes.tls)
-    return told or bool(aim.kept.proxy.server_name)
+def _is_decided(goal: Goal) -> bool:
+    """Tell whether name and certificate are known; earlier versions had them in the block only."""
+    options = goal.options
+    tls_decided = options.certificate is not None or not options.tls
+    return bool(goal.kept.proxy.server_name) or (bool(options.server_name) and tls_decided)
 
 
 def _missing(certificate: Certificate) -> Iterator[Problem]:
@@ -87,15 +87,15 @@ def _is_read(place: Place) -> bool:
     )
 
 
-def _step(place: Place, content: str, host: str) -> Line | Problem:
-    fault = placing.unwritable(place.file.parent) or _broken(place) or _in_the_way(place)
+def _step(place: Place, content: str, host: str) -> Part | Problem:
+    fault = generated_files.unwritable(place.file.parent) or _broken(place) or _in_the_way(place)
     if fault:
         return fault
-    restore = placing.restoring(place.file, *([place.link] if place.link else []))
+    restore = generated_files.restorer(place.file, *([place.link] if place.link else []))
 
     def do(run: Run) -> str:
         place.file.parent.mkdir(exist_ok=True)
-        placing.put(place.file, content)
+        generated_files.replace(place.file, content)
         if place.link:
             files.replace_link(place.link, f"../{place.file.parent.name}/{place.file.name}")
         nginx.test(place.main)
@@ -110,7 +110,7 @@ def _step(place: Place, content: str, host: str) -> Line | Problem:
 
     linked = f" and enable it with {place.link}" if place.link else ""
     summary = f"write {place.file} for {host}{linked}, test and reload nginx"
-    return Line("nginx", summary, Step("nginx", summary, do, undo), str(place.file), content)
+    return Part("nginx", summary, Step("nginx", summary, do, undo), str(place.file), content)
 
 
 def _in_the_way(place: Place) -> Problem | None:

@@ -9,31 +9,31 @@ import msgspec
 from artifact.configuration import example
 from artifact.configuration.example import SITE_TOML, Table
 from artifact.configuration.site_toml import ProxySection, Settings
-from artifact.host.preparing import placing
-from artifact.host.preparing.lines import Aim, Found, Line
-from artifact.host.records.generated import marked
+from artifact.host.preparing import generated_files
+from artifact.host.preparing.findings import Goal, Part, SetupFinding
+from artifact.host.preparing.generated_files import marked
 from artifact.host.records.problem import Problem
 from artifact.steps import Warned
 
 
-def find(aim: Aim) -> Iterator[Found]:
+def check_settings(goal: Goal) -> Iterator[SetupFinding]:
     """Say whether the file is there and holds what the options say."""
-    path, settings = aim.site.settings, aim.target.settings
-    content = marked(body(aim.manifest.name, settings))
-    whose = placing.whose(path, content)
-    if whose == "same":
-        yield Line("settings", f"{path}")
-    elif whose != "edited":
+    path, settings = goal.site.settings, goal.target.settings
+    content = marked(body(goal.manifest.name, settings))
+    owner = generated_files.ownership(path, content)
+    if owner == "same":
+        yield Part("settings", f"{path}")
+    elif owner != "edited":
         mode = 0o640 if "@" in settings.supervisor.url else 0o644
-        yield placing.write("settings", path, content, mode)
-    elif aim.wishes.user and aim.wishes.user != aim.kept.user:
+        yield generated_files.write("settings", path, content, mode)
+    elif goal.options.user and goal.options.user != goal.kept.user:
         yield Problem(
-            f"{path} was edited and has user {aim.kept.user!r}, not {aim.wishes.user!r}",
-            f'write user = "{aim.wishes.user}" there, then repeat',
+            f"{path} was edited and has user {goal.kept.user!r}, not {goal.options.user!r}",
+            f'write user = "{goal.options.user}" there, then repeat',
         )
     else:
-        yield Line("settings", f"{path}, edited: it stays as it is")
-        if settings.proxy != aim.kept.proxy:
+        yield Part("settings", f"{path}, edited: it stays as it is")
+        if settings.proxy != goal.kept.proxy:
             yield Warned(
                 f"{path} was edited and does not say what nginx is set up with",
                 f"write there: {_in_one_line(settings.proxy)}",

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from artifact.configuration.site_toml import ProxySection
-from artifact.host.records import generated, settings
+from artifact.host.preparing import generated_files
+from artifact.host.records import settings
 from artifact.manifest import Install, Process
 from artifact.services import supervisor_files
 from artifact.services.supervisor import Supervisor
@@ -523,7 +524,7 @@ def test_a_block_of_an_earlier_version_is_replaced_only_by_one_that_is_wholly_de
 
 def yesterdays(user: str, url: str) -> str:
     """Return the site.toml that an earlier version wrote."""
-    return generated.marked(
+    return generated_files.marked(
         "# This server's own settings. [install] overrides what the artifact says, e.g. keep = 3.\n"
         f'user = "{user}"\n\n[supervisor]\nurl = "{url}"\n'
     )

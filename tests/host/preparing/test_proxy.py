@@ -9,7 +9,7 @@ import pytest
 from artifact.configuration import site_toml
 from artifact.configuration.site_toml import ProxySection, Settings
 from artifact.host.preparing import proxy, settings_file
-from artifact.host.preparing.lines import Wishes
+from artifact.host.preparing.findings import SetupOptions
 from artifact.services.nginx import Certificate
 
 CERTIFICATE = Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
@@ -21,21 +21,21 @@ CERTIFICATE = Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
 )
 def test_site_toml_tells_what_nginx_was_set_up_with(tmp_path: Path, name: str, tls: bool) -> None:
     certificate = CERTIFICATE if tls else None
-    wishes = Wishes(command="artifact", nginx=True, server_name=name, certificate=certificate)
-    settled = proxy.settled(ProxySection(), wishes)
+    options = SetupOptions(command="", nginx=True, server_name=name, certificate=certificate)
+    settled = proxy.settle(ProxySection(), options)
     assert settled.server_name == name
     assert bool(settled.certificate) == tls
     path = tmp_path / "site.toml"
     path.write_text(settings_file.body("shop", Settings(proxy=settled)))
     kept = site_toml.load(path, overridable=[]).proxy
     assert kept == settled
-    assert proxy.settled(kept, Wishes(command="artifact", nginx=True)) == kept
-    assert proxy.settled(kept, Wishes(command="artifact")) == kept
+    assert proxy.settle(kept, SetupOptions(command="artifact", nginx=True)) == kept
+    assert proxy.settle(kept, SetupOptions(command="artifact")) == kept
 
 
 def test_an_option_goes_before_what_is_kept_and_leaves_the_rest() -> None:
     kept = ProxySection(server_name="a.example", certificate="/a", certificate_key="/b")
-    renamed = proxy.settled(kept, Wishes(command="", nginx=True, server_name="b.example"))
+    renamed = proxy.settle(kept, SetupOptions(command="", nginx=True, server_name="b.example"))
     assert renamed == ProxySection(server_name="b.example", certificate="/a", certificate_key="/b")
-    plain = proxy.settled(kept, Wishes(command="", nginx=True, tls=False))
+    plain = proxy.settle(kept, SetupOptions(command="", nginx=True, tls=False))
     assert plain == ProxySection(server_name="a.example")

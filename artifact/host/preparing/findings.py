@@ -1,4 +1,4 @@
-"""What a look at a server yields: lines with or without something left to do, and problems."""
+"""What setup wants of a server, and what it finds there: parts, problems and warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from artifact.site import Site
 from artifact.steps import Run, Step, Warned
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class SetupOptions(msgspec.Struct, frozen=True):
     """What the command line asks for."""
 
     command: str
@@ -36,14 +36,14 @@ class Wishes(msgspec.Struct, frozen=True):
     """Where supervisor's program file goes; found from supervisor's own configuration if None."""
 
 
-class Aim(msgspec.Struct, frozen=True):
+class Goal(msgspec.Struct, frozen=True):
     """What is to be so in the end."""
 
     target: Target
     """Its settings are those that site.toml is to have."""
     kept: Settings
     """What site.toml says until now."""
-    wishes: Wishes
+    options: SetupOptions
 
     @property
     def user(self) -> str:
@@ -60,7 +60,7 @@ class Aim(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Part:
     """One thing that belongs to a prepared server."""
 
     name: str
@@ -73,4 +73,4 @@ class Line:
     content: str = field(default="", repr=False)
 
 
-Found = Line | Problem | Warned
+SetupFinding = Part | Problem | Warned
