@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from artifact.configuration import schema, store_section, toml_document
+from artifact.configuration import checks, schema, store_section, toml_document
 from artifact.configuration.schema import Problem
 from artifact.configuration.store_section import StoreSection
 from artifact.configuration.toml_document import Section
@@ -94,6 +94,9 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     for key, path in paths.items():
         if path and not path.startswith("/"):
             yield Problem(key, f"expected an absolute path, got {schema.shown(path, key)}")
+    for i, name in enumerate(settings.pass_env):
+        if wrong := checks.variable(name):
+            yield Problem(("pass-env", i), f'{wrong}, got "{name}"')
     if bool(proxy.certificate) != bool(proxy.certificate_key):
         yield Problem(("proxy",), "certificate and certificate-key belong together")
     yield from store_section.problems(settings.store)

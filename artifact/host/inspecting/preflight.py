@@ -15,7 +15,7 @@ from artifact.host.processes import programs
 from artifact.host.processes.application import user_of
 from artifact.host.processes.target import Target
 from artifact.host.records import settings
-from artifact.host.records.problem import Problem as Problem  # others know it by this name
+from artifact.host.records.problem import Problem
 from artifact.host.trees import content, links, unpack
 from artifact.manifest import Component, Manifest, Python
 from artifact.site import Site
@@ -53,15 +53,11 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
         artifact_command: what supervisor is to run, for the program that a hint shows.
     """
     return [
-        *rights(facts.site),
+        *problems_of_release(facts.target),
         *_space(facts),
-        *interpreter(facts.manifest.python),
         *(readable(facts.site, facts.manifest.python) if facts.target.managed else ()),
-        *glibc(facts.manifest.python),
         *_content(facts),
-        *shared_files(facts.site, facts.target.install.shared),
-        *application(facts.site),
-        *_supervisor(facts, artifact_command),
+        *(programs.problems(facts.target, artifact_command) if facts.target.managed else ()),
     ]
 
 
@@ -232,11 +228,6 @@ def application(site: Site) -> Iterator[Problem]:
         settings.application_variables(site)
     except ConfigurationError as error:
         yield Problem(error.message, error.hint)
-
-
-def _supervisor(facts: Facts, artifact_command: str) -> Iterator[Problem]:
-    if facts.target.managed:
-        yield from programs.problems(facts.target, artifact_command)
 
 
 def _existing(path: Path) -> Path:

@@ -103,6 +103,10 @@ def test_the_environment_overrides_where_supervisor_is(
         ('signers = "here"\n', 'signers: expected an absolute path, got "here"'),
         ('[store]\nurll = "/x"\n', 'store.urll: unknown key, did you mean "url"?'),
         (
+            'pass-env = ["A", "B-C"]\n',
+            'pass-env[1]: cannot be the name of an environment variable, got "B-C"',
+        ),
+        (
             '[proxy]\ncertificate = "/chain.pem"\n',
             "proxy: certificate and certificate-key belong together",
         ),
