@@ -139,7 +139,10 @@ def test_the_example_of_a_site_with_every_key_set_can_be_loaded(tmp_path: Path) 
 
 
 def test_the_example_of_a_site_as_it_stands_sets_nothing(tmp_path: Path) -> None:
-    assert settings(tmp_path, example.fill(SITE_TOML, "shop", [])) == Settings()
+    text = example.fill(SITE_TOML, "shop", [])
+    assert settings(tmp_path, text) == Settings()
+    # What scripts append is no second table of that name.
+    assert settings(tmp_path, f"{text}[install]\nkeep = 9\n").install.keep == 9
 
 
 def test_values_of_a_site_replace_their_comments(tmp_path: Path) -> None:

@@ -47,9 +47,10 @@ def body(name: str, settings: Settings) -> str:
         "[supervisor]": settings.supervisor,
         "[proxy]": settings.proxy,
     }
-    return example.fill(
-        SITE_TOML, name, [Table(header, _set(section)) for header, section in tables.items()]
-    )
+    filled = [
+        Table(header, values) for header, section in tables.items() if (values := _set(section))
+    ]
+    return example.fill(SITE_TOML, name, filled)
 
 
 def _set(section: msgspec.Struct) -> dict[str, str]:

@@ -557,7 +557,7 @@ def test_an_edited_site_toml_is_told_what_nginx_was_set_up_with(
         assert done.returncode == 0, done.stderr
         assert f'write there: [proxy] server-name = "pages.example:{port}"' in done.stderr
         assert machine.site.settings.read_text() == edited
-        said = edited.replace("#server-name", f'server-name = "pages.example:{port}" #')
+        said = edited.replace("#[proxy]", f'[proxy]\nserver-name = "pages.example:{port}"')
         machine.site.settings.write_text(said)
         again = setup(machine, path, *on(nginx, port)[:3])
         assert again.returncode == 0, again.stderr
