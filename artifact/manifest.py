@@ -45,8 +45,8 @@ def is_version(text: str) -> bool:
 class _Value(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """Base of what stands in a manifest.
 
-    Unknown keys are ignored when reading: a later version of the tool may add some. What must not
-    be ignored raises `format`.
+    Unknown keys are ignored, for a later version of the tool may add some. A key that must not be
+    ignored comes with a higher `format`.
     """
 
 
@@ -237,7 +237,7 @@ def decode(data: bytes) -> Manifest:
     """Return the manifest.
 
     Raises:
-        ArtifactRejected: it is not one, is of a later format, or names things nobody may name.
+        ArtifactRejected: it cannot be read, has another format, or holds a forbidden name.
     """
     try:
         check_format(msgspec.json.decode(data, type=_Format).format)
@@ -257,7 +257,7 @@ def check_format(found: int) -> None:
     """Refuse a format that this version cannot read.
 
     Raises:
-        ArtifactRejected: it is another.
+        ArtifactRejected: the format is another.
     """
     if found != FORMAT:
         raise ArtifactRejected(

@@ -1,4 +1,4 @@
-"""What git knows of a checkout, asked with as few processes as possible and changing nothing."""
+"""What git knows of a checkout. Few processes ask it, and they change nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from artifact.errors import BuildFailed
 
 LINK = 0o120000
 SUBMODULE = 0o160000
-_EXECUTABLE = 0o111
+EXECUTABLE = 0o111
 
 # Hooks of another repository set these, and git would read that one instead of the checkout.
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
@@ -64,7 +64,7 @@ class Checkout(msgspec.Struct, frozen=True):
     history: History
 
 
-def find(directory: Path) -> Checkout | None:
+def find_checkout(directory: Path) -> Checkout | None:
     """Return the checkout a directory belongs to; None when git does not keep it.
 
     Raises:
@@ -141,32 +141,29 @@ def list_changes(directory: Path, prefix: str) -> Changes:
 
 def describe(directory: Path) -> str:
     """Return `git describe`, else the short revision; empty when git has nothing to say."""
-    try:
-        return _ask(directory, "describe", "--tags", "--always").strip()
-    except process.ChildFailed:
-        return ""
+    return _answer(directory, "describe", "--tags", "--always")
 
 
 def short_revision(directory: Path) -> str:
     """Return the abbreviated revision; empty when there is none."""
-    try:
-        return _ask(directory, "rev-parse", "--short", "HEAD").strip()
-    except process.ChildFailed:
-        return ""
-
-
-def permissions(mode: int) -> int:
-    """Return 0644 or 0755 from git's mode."""
-    return 0o755 if mode & _EXECUTABLE else 0o644
+    return _answer(directory, "rev-parse", "--short", "HEAD")
 
 
 def _history(directory: Path, *, shallow: bool) -> History:
-    url = _ask(directory, "config", "--get", "remote.origin.url", check=False).strip()
-    time = _ask(directory, "log", "-1", "--format=%ct", check=False).strip()
+    url = _answer(directory, "config", "--get", "remote.origin.url")
+    time = _answer(directory, "log", "-1", "--format=%ct")
     count = ""
     if time and not shallow:
         count = _ask(directory, "rev-list", "--count", "HEAD").strip()
     return History(int(time or 0), int(count or 0), _without_credentials(url))
+
+
+def _answer(directory: Path, *arguments: str) -> str:
+    """Return what git prints; nothing when it fails, or is not there."""
+    try:
+        return _ask(directory, *arguments).strip()
+    except process.ChildFailed:
+        return ""
 
 
 def _without_credentials(url: str) -> str:
@@ -176,7 +173,7 @@ def _without_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _ask(directory: Path, *arguments: str, check: bool = True) -> str:
+def _ask(directory: Path, *arguments: str) -> str:
     environment = {
         name: value for name, value in variables.everything().items() if name not in _FOREIGN
     }
@@ -190,7 +187,7 @@ def _ask(directory: Path, *arguments: str, check: bool = True) -> str:
         "--no-optional-locks",
         *arguments,
     ]  # fmt: skip
-    return process.run(argv, cwd=directory, env=environment, capture=True, check=check).stdout
+    return process.run(argv, cwd=directory, env=environment, capture=True).stdout
 
 
 def _has_repository(directory: Path) -> bool:

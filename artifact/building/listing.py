@@ -1,4 +1,4 @@
-"""Which files may belong to a source: those that git tracks, or all but what never does."""
+"""The files that may belong to a source: those that git tracks; without git, nearly all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Candidate(msgspec.Struct, frozen=True):
     blob: str = ""
 
 
-class Found(msgspec.Struct):
+class Listing(msgspec.Struct):
     """What was found, and what became of it."""
 
     candidates: list[Candidate]
@@ -43,13 +43,10 @@ class Found(msgspec.Struct):
     missing: list[str]
 
 
-def find(
-    root: Path,
-    checkout: git.Checkout | None,
-    exclude: Sequence[str],
-    own: Callable[[str], bool],
-) -> Found:
-    """Return what git tracks and knows; without git, what is not of the kinds left out always.
+def list_files(
+    root: Path, checkout: git.Checkout | None, exclude: Sequence[str], own: Callable[[str], bool]
+) -> Listing:
+    """Return the files that git tracks; without git, all but virtualenvs, caches and the like.
 
     Args:
         exclude: patterns of what is left out, beside those of `.artifactignore`.
@@ -57,7 +54,7 @@ def find(
     """
     keep = _keeper(root, exclude, own)
     if checkout is None:
-        return Found(list(_walk(root, keep)), [], [], [])
+        return Listing(list(_walk(root, keep)), [], [], [])
     found = _tracked(root, "", checkout, keep)
     found.untracked = [path for path in found.untracked if _is_news(root, path, keep)]
     return found
@@ -66,7 +63,7 @@ def find(
 def _keeper(
     root: Path, exclude: Sequence[str], own: Callable[[str], bool]
 ) -> Callable[[str], bool]:
-    """Return what tells whether a path stays."""
+    """Return a function that tells whether a path stays."""
     ignored: list[str] = []
     if (root / IGNORE_FILE).is_file():
         ignored = (root / IGNORE_FILE).read_text("utf-8", "replace").splitlines()
@@ -77,20 +74,22 @@ def _keeper(
 
 
 def _is_news(root: Path, untracked: str, keep: Callable[[str], bool]) -> bool:
-    """Tell whether somebody may miss what git does not track; it names whole directories."""
+    """Tell whether an untracked path is worth a word; git names whole directories."""
     if not untracked.endswith("/"):
         return keep(untracked)
     names = [name for name in os.listdir(root / untracked) if not name.startswith(_WORK_OF_BUILDS)]
     return any(keep(f"{untracked}{name}") for name in names)
 
 
-def _tracked(root: Path, below: str, checkout: git.Checkout, keep: Callable[[str], bool]) -> Found:
+def _tracked(
+    root: Path, below: str, checkout: git.Checkout, keep: Callable[[str], bool]
+) -> Listing:
     changes = checkout.changes
-    found = Found([], [], [f"{below}{path}" for path in changes.untracked], [])
+    found = Listing([], [], [f"{below}{path}" for path in changes.untracked], [])
     conflicts = sorted({entry.path for entry in checkout.tracked if entry.conflict})
     if conflicts:
         raise BuildFailed(
-            f"{some(conflicts)} {_has(conflicts)} conflicts of a merge",
+            f"{first_names(conflicts)} {_has(conflicts)} conflicts of a merge",
             hint="resolve them and commit",
         )
     found.changed = [f"{below}{path}" for path in changes.modes if keep(f"{below}{path}")]
@@ -105,13 +104,13 @@ def _tracked(root: Path, below: str, checkout: git.Checkout, keep: Callable[[str
                 found.missing.append(path)
                 continue
             blob = "" if entry.path in changes.modes else entry.blob
-            found.candidates.append(Candidate(path, git.permissions(mode) == 0o755, blob))
+            found.candidates.append(Candidate(path, bool(mode & git.EXECUTABLE), blob))
     return found
 
 
-def _add_submodule(root: Path, path: str, keep: Callable[[str], bool], found: Found) -> None:
+def _add_submodule(root: Path, path: str, keep: Callable[[str], bool], found: Listing) -> None:
     directory = root / path
-    inner = git.find(directory) if (directory / ".git").exists() else None
+    inner = git.find_checkout(directory) if (directory / ".git").exists() else None
     if inner is None:
         raise BuildFailed(
             f"the submodule {path} is not checked out",
@@ -152,7 +151,7 @@ def _is_artifact(path: Path) -> bool:
     return True
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """Return the first names for a message, and how many more there are."""
     shown = ", ".join(names[:_NAMED])
     return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+from pathspec import GitIgnoreSpec
 
 from artifact.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
 
 
 def ignore(lines: Iterable[str], origin: str) -> GitIgnoreSpec:
@@ -17,9 +15,6 @@ def ignore(lines: Iterable[str], origin: str) -> GitIgnoreSpec:
     Raises:
         ConfigurationError: a line is no pattern; `origin` says where it stands.
     """
-    # Imported late: it costs 30 ms, and most projects have no patterns.
-    from pathspec import GitIgnoreSpec
-
     try:
         return GitIgnoreSpec.from_lines(lines)
     except ValueError as error:

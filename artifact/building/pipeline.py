@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
 from artifact import files, manifest
-from artifact.archive import writer
+from artifact.archive import signature, writer
 from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed, codec
-from artifact.building import places, source, version
+from artifact.building import interpreter, source, version
 from artifact.building.assets.plan import Assets, AssetTree
-from artifact.building.environments import bytecode, environment, interpreter, migrations
-from artifact.building.locking import lock, tools, wheelhouse
+from artifact.building.caches import Caches, find_caches
+from artifact.building.environments import bytecode, environment, migrations
+from artifact.building.environments.environment import Environment, Finding
+from artifact.building.environments.marker import Marker
+from artifact.building.environments.spec import EnvironmentSpec, specify
+from artifact.building.locking import wheelhouse
+from artifact.building.locking.lock import LockRequest, lock_for
+from artifact.building.locking.pins import Lock
 from artifact.configuration import artifact_toml
 from artifact.errors import BuildFailed, UsageError
 from artifact.manifest import Component, Manifest
@@ -26,10 +33,12 @@ from artifact.process import ChildFailed
 from artifact.site import Site
 from artifact.steps import Listener, Run, Step, run
 
+Made = TypeVar("Made")
+
 _WORK = ".artifact-build-"
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line asks of a build."""
 
     project: Path
@@ -57,7 +66,7 @@ class Observed(msgspec.Struct, frozen=True):
     """What is there before anything is done."""
 
     config: artifact_toml.Config
-    places: places.Places
+    caches: Caches
     interpreter: interpreter.Interpreter
     snapshot: source.Snapshot
     version: version.Version
@@ -68,18 +77,26 @@ class Observed(msgspec.Struct, frozen=True):
         return f"{self.config.name}-{self.version.text}"
 
 
-class Built(msgspec.Struct):
-    """What the steps of a build hand on; whole once all have run."""
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build made."""
 
-    lock: lock.Lock | None = None
-    environment: environment.Environment | None = None
-    assets: AssetTree | None = None
-    packed: list[Packed] = msgspec.field(default_factory=list)
-    path: Path | None = None
-    digest: str = ""
+    environment: Environment
+    packed: tuple[Packed, ...]
+    """The components, in the order they have in the artifact."""
+    path: Path
+    digest: str
 
 
-def observe(request: Request, tell: Listener) -> Observed:
+class Preview(msgspec.Struct, frozen=True):
+    """What a build would do."""
+
+    observed: Observed
+    spec: EnvironmentSpec
+    finding: Finding
+    """Whether the environment would be reused."""
+
+
+def observe(request: BuildRequest, tell: Listener) -> Observed:
     """Read the configuration, the interpreter and the source; change nothing.
 
     Raises:
@@ -90,18 +107,18 @@ def observe(request: Request, tell: Listener) -> Observed:
     if not project.is_dir():
         raise UsageError(f"there is no directory {request.project}")
     settings = artifact_toml.load(project, name=request.name, root=request.root)
-    caches = places.places(settings.root)
+    caches = find_caches(settings.root)
     python = interpreter.find(settings.python.interpreter, caches, project=project)
     own = _our_own(request, settings.name)
-    snapshot = source.read(project, settings.source.exclude, tell, own=own)
+    snapshot = source.take_snapshot(project, settings.source.exclude, tell, own=own)
     return Observed(settings, caches, python, snapshot, version.choose(request.version, snapshot))
 
 
-def _our_own(request: Request, name: str) -> Callable[[str], bool]:
-    """Return what tells the paths that builds leave in the project, which no build should pack."""
+def _our_own(request: BuildRequest, name: str) -> Callable[[str], bool]:
+    """Return a function that knows what earlier builds wrote into the project; it is not packed."""
     ends = []
-    places_of_output = ((request.output, f"{name}-", ".tgz"), (request.wheelhouse, "", ""))
-    for path, prefix, suffix in places_of_output:
+    outputs = ((request.output, f"{name}-", ".tgz"), (request.wheelhouse, "", ""))
+    for path, prefix, suffix in outputs:
         with contextlib.suppress(ValueError):
             if path is not None:
                 inside = path.resolve().relative_to(request.project.resolve()).as_posix()
@@ -109,23 +126,18 @@ def _our_own(request: Request, name: str) -> Callable[[str], bool]:
     return lambda path: any(path.startswith(head) and path.endswith(tail) for head, tail in ends)
 
 
-def foresee(request: Request, tell: Listener) -> tuple[Observed, lock.Lock, environment.Found]:
-    """Return what a build would find and so do; raises as `build`.
+def preview(request: BuildRequest, tell: Listener) -> Preview:
+    """Return what a build would do; raises as `build`.
 
     Unpinned requirements that were never resolved are resolved for it, and that is kept; nothing
     else is written.
     """
     observed = observe(request, tell)
-    locked = find_lock(observed, request, tell)
-    chosen = tools.named(observed.config.requirements.tools)
-    return (
-        observed,
-        locked,
-        environment.observe(observed.config, locked, observed.interpreter, chosen, observed.places),
-    )
+    spec = _specify(observed, find_lock(observed, request, tell))
+    return Preview(observed, spec, environment.observe(spec))
 
 
-def build(request: Request, tell: Listener) -> Built:
+def build(request: BuildRequest, tell: Listener) -> Built:
     """Build the artifact of a checkout.
 
     Raises:
@@ -134,15 +146,26 @@ def build(request: Request, tell: Listener) -> Built:
         Locked: another build makes the same environment, for longer than we may wait.
     """
     observed = observe(request, tell)
-    built = Built()
     try:
-        with _work_directory(request.output) as work, ExitStack() as held:
-            run(_Building(observed, request, built, work, held, tell).steps(), Run(tell))
+        request.output.mkdir(parents=True, exist_ok=True)
+        # Beside the artifact, so that packs are joined without leaving its file system.
+        with files.scratch(request.output, prefix=_WORK) as work, ExitStack() as held:
+            return _run(_Building(observed, request, work, held).steps(tell), Run(tell))
     except ChildFailed as error:
         raise BuildFailed(str(error), output=error.tail) from error
     except OSError as error:
         raise _unwritable(error) from error
-    return built
+
+
+def _run(steps: Generator[Step[Run], None, Made], run_: Run) -> Made:
+    """Run the steps that a generator yields; return what it returns after the last one."""
+    results: list[Made] = []
+
+    def relayed() -> Iterator[Step[Run]]:
+        results.append((yield from steps))
+
+    run(relayed(), run_)
+    return results[0]
 
 
 def _unwritable(error: OSError) -> BuildFailed:
@@ -153,97 +176,88 @@ def _unwritable(error: OSError) -> BuildFailed:
     return BuildFailed(f"the build stopped: {where}{error.strerror or error}", hint=hint)
 
 
+class _Result(Generic[Made]):
+    """What a step makes, for the steps after it."""
+
+    def __init__(self, make: Callable[[Run], Made], note: Callable[[Made], str]) -> None:
+        """Take what makes it, and what is said of it then."""
+        self._make = make
+        self._note = note
+
+    def do(self, run_: Run) -> str:
+        self.value = self._make(run_)
+        return self._note(self.value)
+
+
 class _Building(msgspec.Struct, frozen=True):
     """One build on its way."""
 
     observed: Observed
-    request: Request
-    built: Built
+    request: BuildRequest
     work: Path
     """For packs, on the file system of the output."""
     held: ExitStack
-    tell: Listener
 
-    def steps(self) -> Iterator[Step[Run]]:
+    def steps(self, tell: Listener) -> Generator[Step[Run], None, Built]:
         """Yield the steps; those after the environment are planned when that is known."""
-        yield Step("requirements", "requirements", lambda _run: self._find_lock())
-        if self.request.wheelhouse is not None:
-            yield Step("wheelhouse", "wheelhouse", lambda _run: self._write_wheelhouse())
-        yield Step("environment", "environment", lambda _run: self._make_environment())
-        there = self.observed
-        made = self._environment
-        produced = Assets(
-            there.snapshot, there.config, made.path, made.key, there.places, self.tell
+        there, request = self.observed, self.request
+        locked = _Result(lambda run_: find_lock(there, request, run_.tell), _origin)
+        yield Step("requirements", "requirements", locked.do)
+        spec = _specify(there, locked.value)
+        if request.wheelhouse is not None:
+            write_wheelhouse = partial(self._write_wheelhouse, spec, request.wheelhouse)
+            yield Step("wheelhouse", "wheelhouse", write_wheelhouse)
+        made = _Result(partial(self._make_environment, spec), _how_made)
+        yield Step("environment", "environment", made.do)
+        path, key = made.value.path, made.value.key
+        assets = Assets(there.snapshot, there.config, path, key, there.caches, tell)
+        yield from assets.plan()
+        tree = assets.tree()
+        packed = _Result(partial(self._pack, made.value, tree), _sizes)
+        yield Step("pack", "pack", packed.do)
+        artifact = request.output / f"{there.reference}.tgz"
+        describe = partial(self._describe, made.value.marker, tree)
+        digest = _Result(
+            partial(self._write, artifact, packed.value, describe),
+            lambda digest: f"{artifact.stat().st_size:,} bytes, {digest}",
         )
-        yield from produced.plan()
-        yield Step("pack", "pack", lambda _run: self._pack(produced.tree()))
-        yield Step("write", f"write {self._artifact.name}", lambda _run: self._write())
-
-    @property
-    def _environment(self) -> environment.Environment:
-        assert self.built.environment is not None
-        return self.built.environment
-
-    @property
-    def _artifact(self) -> Path:
-        return self.request.output / f"{self.observed.reference}.tgz"
-
-    def _find_lock(self) -> str:
-        self.built.lock = find_lock(self.observed, self.request, self.tell)
-        return f"{len(self.built.lock.pins)} packages from {self.built.lock.origin}"
-
-    def _write_wheelhouse(self) -> str:
-        assert self.built.lock is not None
-        assert self.request.wheelhouse is not None
-        declared = lock.build_variables(self.observed.config.requirements)
-        count = wheelhouse.write_wheelhouse(
-            self.built.lock, self.observed.places, declared, self.request.wheelhouse, self.tell
+        yield Step("write", f"write {artifact.name}", digest.do)
+        return Built(
+            environment=made.value, packed=packed.value, path=artifact, digest=digest.value
         )
-        return f"{count} wheels in {self.request.wheelhouse}"
 
-    def _make_environment(self) -> str:
-        assert self.built.lock is not None
-        there = self.observed
-        made = environment.ensure(
-            there.config,
-            self.built.lock,
-            there.interpreter,
-            tools.named(there.config.requirements.tools),
-            there.places,
-            self.tell,
-            workspace=there.snapshot.root,
-            lock_timeout=self.request.lock_timeout,
-            verify=self.request.verify,
+    def _write_wheelhouse(self, spec: EnvironmentSpec, destination: Path, run_: Run) -> str:
+        context = spec.build_context(run_.tell)
+        count = wheelhouse.write_wheelhouse(spec.lock, context, destination)
+        return f"{count} wheels in {destination}"
+
+    def _make_environment(self, spec: EnvironmentSpec, run_: Run) -> Environment:
+        timeout, verify = self.request.lock_timeout, self.request.verify
+        made = environment.ensure(spec, run_.tell, lock_timeout=timeout, verify=verify)
+        self.held.enter_context(environment.in_use(made, spec.caches))
+        return made
+
+    def _pack(self, made: Environment, tree: AssetTree, run_: Run) -> tuple[Packed, ...]:
+        return (
+            environment.packed(made, self.observed.caches, self.request.level, run_.tell),
+            self._component("assets", tree.files, run_.tell),
+            self._component("code", self._code_entries(tree, run_.tell), run_.tell),
         )
-        self.held.enter_context(environment.in_use(made, there.places))
-        self.built.environment = made
-        how = "reused" if made.reused else "from the store" if made.fetched else "compiled"
-        return f"{made.key[:12]} {how}"
 
-    def _pack(self, produced: AssetTree) -> str:
-        there = self.observed
-        self.built.assets = produced
-        self.built.packed = [
-            environment.packed(self._environment, there.places, self.request.level, self.tell),
-            self._component("assets", _asset_entries(produced)),
-            self._component("code", self._code_entries(produced)),
-        ]
-        return ", ".join(f"{packed.name} {packed.raw:,} bytes" for packed in self.built.packed)
-
-    def _component(self, name: str, entries: Iterable[Entry]) -> Packed:
+    def _component(self, name: str, entries: Iterable[Entry], tell: Listener) -> Packed:
         return writer.pack(
             entries,
             self.work / name,
             name=name,
             level=self.request.level,
-            tell=self.tell,
+            tell=tell,
         )
 
-    def _code_entries(self, produced: AssetTree) -> Iterator[Entry]:
+    def _code_entries(self, tree: AssetTree, tell: Listener) -> Iterator[Entry]:
         """Yield the application's own files and their bytecode, less what asset steps wrote."""
         there = self.observed
         root = str(there.snapshot.root)
-        kept = [file for file in there.snapshot.files if file.path not in produced.paths]
+        kept = [file for file in there.snapshot.files if file.path not in tree.paths]
         for file in kept:
             content = f"{root}/{file.path}" if file.kind == "file" else None
             yield Entry(file.path, file.kind, file.mode, file.target, content)
@@ -255,30 +269,26 @@ class _Building(msgspec.Struct, frozen=True):
             [file.path for file in kept if file.kind == "file"],
             shown,
             there.interpreter,
-            there.places,
-            self.tell,
+            there.caches,
+            tell,
         ):
             yield Entry(compiled.path, "file", source=compiled.source)
 
-    def _write(self) -> str:
-        sign = None
-        if self.request.signing_key is not None:
-            from artifact.archive import signature
+    def _write(
+        self,
+        path: Path,
+        packed: Sequence[Packed],
+        describe: Callable[[tuple[Component, ...]], Manifest],
+        run_: Run,
+    ) -> str:
+        key = self.request.signing_key
+        sign = partial(signature.sign, key=key) if key is not None else None
+        return writer.write(path, packed, describe, run_.tell, sign=sign)
 
-            sign = partial(signature.sign, key=self.request.signing_key)
-        self.built.digest = writer.write(
-            self._artifact,
-            self.built.packed,
-            self._describe,
-            self.tell,
-            sign=sign,
-        )
-        self.built.path = self._artifact
-        return f"{self._artifact.stat().st_size:,} bytes, {self.built.digest}"
-
-    def _describe(self, components: tuple[Component, ...]) -> Manifest:
-        there, made, produced = self.observed, self._environment, self.built.assets
-        assert produced is not None
+    def _describe(
+        self, made: Marker, tree: AssetTree, components: tuple[Component, ...]
+    ) -> Manifest:
+        there = self.observed
         paths = [file.path for file in there.snapshot.files]
         own = migrations.scan(there.snapshot.root, paths)
         return Manifest(
@@ -287,7 +297,7 @@ class _Building(msgspec.Struct, frozen=True):
             sequence=there.version.sequence,
             created=there.snapshot.created,
             source=self._source(),
-            built=None if self.request.reproducible else version.built(),
+            built=None if self.request.reproducible else version.built_by(),
             root=there.config.root,
             python=made.python,
             environment=manifest.Environment(
@@ -296,12 +306,12 @@ class _Building(msgspec.Struct, frozen=True):
             codec=codec(self.request.level),
             components=components,
             migrations={**made.migrations, **own},
-            migration_commands=artifact_toml.migration_commands(there.config),
+            migration_commands=there.config.migrations,
             processes=artifact_toml.processes(there.config),
             install=there.config.install,
-            django=produced.settings,
-            static=produced.static,
-            assets=produced.steps,
+            django=tree.settings,
+            static=tree.static,
+            assets=tree.steps,
         )
 
     def _source(self) -> manifest.Source:
@@ -312,27 +322,30 @@ class _Building(msgspec.Struct, frozen=True):
         return manifest.Source(revision=found.revision, dirty=found.dirty)
 
 
-def find_lock(observed: Observed, request: Request, tell: Listener) -> lock.Lock:
+def find_lock(observed: Observed, request: BuildRequest, tell: Listener) -> Lock:
     """Return the lock of the project, resolving what was never resolved; raises as `lock_for`."""
-    return lock.lock_for(
+    wanted = LockRequest(
         observed.snapshot.root,
         observed.config.requirements,
         observed.interpreter,
-        observed.places,
+        observed.caches,
         tell,
-        upgrade=request.upgrade,
     )
+    return lock_for(wanted, upgrade=request.upgrade)
 
 
-def _asset_entries(produced: AssetTree) -> Iterator[Entry]:
-    for file in produced.files:
-        content = str(file.source) if file.kind == "file" else None
-        yield Entry(file.path, file.kind, file.mode, file.target, content)
+def _specify(observed: Observed, locked: Lock) -> EnvironmentSpec:
+    return specify(observed.config, locked, observed.caches, observed.snapshot.root)
 
 
-@contextmanager
-def _work_directory(output: Path) -> Iterator[Path]:
-    """Make a directory beside the artifact for packs: on its file system they need no copy."""
-    output.mkdir(parents=True, exist_ok=True)
-    with files.scratch(output, prefix=_WORK) as work:
-        yield work
+def _origin(locked: Lock) -> str:
+    return f"{len(locked.pins)} packages from {locked.origin}"
+
+
+def _how_made(made: Environment) -> str:
+    how = "reused" if made.reused else "from the store" if made.fetched else "compiled"
+    return f"{made.key[:12]} {how}"
+
+
+def _sizes(components: Iterable[Packed]) -> str:
+    return ", ".join(f"{packed.name} {packed.raw:,} bytes" for packed in components)

@@ -58,12 +58,12 @@ class Project(msgspec.Struct, frozen=True):
     """Text of a file to write beside the configuration; empty when none is needed."""
 
 
-def look(directory: Path, name: str) -> Project:
+def detect(directory: Path, name: str) -> Project:
     """Look through a project's files; changes nothing and runs nothing."""
-    return _Look(directory.resolve(), name).project()
+    return _Detection(directory.resolve(), name).project()
 
 
-class _Look:
+class _Detection:
     """Collects what is found."""
 
     def __init__(self, directory: Path, name: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from artifact import manifest, variables
 from artifact.archive import toc
 from artifact.building import git, listing
-from artifact.building.listing import IGNORE_FILE, Found, some
+from artifact.building.listing import IGNORE_FILE, Listing, first_names
 from artifact.errors import BuildFailed
 from artifact.steps import Listener, Said, Warned
 
@@ -49,23 +49,23 @@ class Snapshot(msgspec.Struct, frozen=True):
     created: int
     """Time of the commit; later where uncommitted files are; the newest file's without git."""
     commits: int
-    """How many led here; 0 when nobody can know."""
+    """How many commits led here; 0 when that is unknown."""
 
 
-def read(
+def take_snapshot(
     project: Path,
     exclude: Sequence[str],
     tell: Listener,
     *,
     own: Callable[[str], bool] = lambda _path: False,
 ) -> Snapshot:
-    """Return the files that belong to a project; changes nothing.
+    """Return the files that belong to a project; change nothing.
 
     They are what git tracks, submodules included; without git, all but what never belongs to a
     project. `.artifactignore` and `exclude` (gitignore's syntax) take away from that.
 
     Args:
-        own: tells the paths that earlier builds wrote into the project; of those nothing is said.
+        own: knows the paths that earlier builds wrote into the project; they are not mentioned.
 
     Raises:
         BuildFailed: something cannot be part of an artifact; the hint says what to do about it.
@@ -73,7 +73,7 @@ def read(
     """
     root = project.resolve()
     try:
-        return _read(root, exclude, own, tell)
+        return _take(root, exclude, own, tell)
     except PermissionError as error:
         raise BuildFailed(
             f"{error.filename} cannot be read: {error.strerror}",
@@ -81,14 +81,14 @@ def read(
         ) from error
 
 
-def _read(
+def _take(
     root: Path, exclude: Sequence[str], own: Callable[[str], bool], tell: Listener
 ) -> Snapshot:
-    checkout = git.find(root)
+    checkout = git.find_checkout(root)
     if checkout is None:
         tell(Said("no git here: taking every file but virtualenvs, caches, databases and .env"))
-    found = listing.find(root, checkout, exclude, own)
-    files = _looked_at(root, found)
+    found = listing.list_files(root, checkout, exclude, own)
+    files = _on_disk(root, found)
     _refuse(files, checkout is not None)
     if checkout is not None:
         _warn(root, found, files, tell)
@@ -125,7 +125,7 @@ def _copy(snapshot: Snapshot, to: Path) -> None:
         os.utime(destination, (snapshot.created, snapshot.created))
 
 
-def _looked_at(root: Path, found: Found) -> list[SourceFile]:
+def _on_disk(root: Path, found: Listing) -> list[SourceFile]:
     """Return what the candidates are on the disk; those that are gone are noted as missing."""
     files = []
     prefix = f"{root}/"
@@ -158,7 +158,7 @@ def _looked_at(root: Path, found: Found) -> list[SourceFile]:
 
 
 def _plain(target: str) -> str:
-    """Return a link's target without what means nothing: "./a//b/" is "a/b"."""
+    """Return a link's target in its shortest form: "./a//b/" is "a/b"."""
     if target.startswith("/"):
         return target
     return "/".join(part for part in target.split("/") if part not in ("", "."))
@@ -206,23 +206,24 @@ def _committed_environment(directory: str, under_git: bool) -> BuildFailed:  # n
     )
 
 
-def _warn(root: Path, found: Found, files: Sequence[SourceFile], tell: Listener) -> None:
+def _warn(root: Path, found: Listing, files: Sequence[SourceFile], tell: Listener) -> None:
     if found.changed or found.missing:
         names = sorted({*found.changed, *found.missing})
         gone = f", of them {len(found.missing)} deleted" if found.missing else ""
+        count = f"{len(names)} uncommitted change{'s' * (len(names) > 1)}{gone}"
         tell(
             Warned(
-                f"{len(names)} uncommitted change{'s' * (len(names) > 1)}{gone}: {some(names)}",
+                f"{count}: {first_names(names)}",
                 hint="the artifact is marked as dirty; commit to have one that can be built again",
             )
         )
     if found.untracked:
-        tell(Said(f"not tracked by git, so not in the artifact: {some(found.untracked)}"))
+        tell(Said(f"not tracked by git, so not in the artifact: {first_names(found.untracked)}"))
     pointers = list(_pointers(root, files))
     if pointers:
         tell(
             Warned(
-                f"git LFS has not fetched {some(pointers)}: "
+                f"git LFS has not fetched {first_names(pointers)}: "
                 f"the artifact will have {'its pointer' if len(pointers) == 1 else 'pointers'}",
                 hint="git lfs pull",
             )
@@ -242,7 +243,7 @@ def _pointers(root: Path, files: Iterable[SourceFile]) -> Iterator[str]:
 
 
 def _snapshot(
-    root: Path, files: Sequence[SourceFile], found: Found, checkout: git.Checkout | None
+    root: Path, files: Sequence[SourceFile], found: Listing, checkout: git.Checkout | None
 ) -> Snapshot:
     if not files:
         raise BuildFailed(

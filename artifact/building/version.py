@@ -1,4 +1,4 @@
-"""The version of a build and who makes it: said, or from the CI job or git; never the clock."""
+"""The version of a build: given, from the CI job or from git; it never comes from the clock."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def choose(explicit: str, snapshot: Snapshot) -> Version:
     )
 
 
-def built() -> manifest.Built:
+def built_by() -> manifest.Built:
     """Return the tool's version and the CI job this runs in."""
     ci, job = _job()
     return manifest.Built(tool=__version__, ci=ci, job=redaction.strip_credentials(job))

@@ -135,7 +135,7 @@ def command(
     """
     # Absolute, for whoever gets the path may stand elsewhere.
     wishes["output"] = wishes["output"].resolve()
-    request = pipeline.Request(project=Path.cwd(), **wishes)
+    request = pipeline.BuildRequest(project=Path.cwd(), **wishes)
     if plan:
         _show_plan(request, answer, tell)
         return
@@ -160,8 +160,6 @@ def command(
 
 def _document(built: pipeline.Built, seconds: float, timed: tuple[TimedStep, ...]) -> Build:
     environment = built.environment
-    assert environment is not None
-    assert built.path is not None
     return Build(
         artifact=str(built.path),
         digest=built.digest,
@@ -210,28 +208,29 @@ def _summary(build: Build) -> list[str]:
     ]
 
 
-def _show_plan(request: pipeline.Request, answer: Answer, tell: steps.Listener) -> None:
+def _show_plan(request: pipeline.BuildRequest, answer: Answer, tell: steps.Listener) -> None:
     """Answer with what a build would do, from what was observed."""
-    observed, locked, found = pipeline.foresee(request, tell)
-    packages = frozenset(pin.name for pin in locked.pins)
-    asset_steps = asset_plan.foreseen(observed.config, observed.snapshot, packages)
+    preview = pipeline.preview(request, tell)
+    observed, spec, found = preview.observed, preview.spec, preview.finding
+    packages = frozenset(pin.name for pin in spec.lock.pins)
+    asset_steps = asset_plan.possible_steps(observed.config, observed.snapshot, packages)
     document = BuildPlan(
         name=observed.config.name,
         release=observed.version.text,
-        requirements=locked.origin,
-        packages=len(locked.pins),
+        requirements=spec.lock.origin,
+        packages=len(packages),
         environment=Environment(
-            key=found.key, path=str(found.path), reused=found.reusable, reasons=found.reasons
+            key=spec.key, path=str(spec.root), reused=found.reusable, reasons=found.reasons
         ),
         files=len(observed.snapshot.files),
         assets=asset_steps,
     )
     declared = {step.name: step.run for step in observed.config.assets}
-    environment = f"reuse {found.path}" if found.reusable else f"compile {found.path}"
+    environment = f"{'reuse' if found.reusable else 'compile'} {spec.root}"
     rows = [
         ("version", f"{observed.version.text}, from {observed.version.origin}"),
         ("python", f"{observed.interpreter.version} ({observed.interpreter.path})"),
-        ("requirements", f"{document.packages} packages from {locked.origin}"),
+        ("requirements", f"{document.packages} packages from {spec.lock.origin}"),
         ("environment", environment),
         *(("", f"because: {reason}") for reason in found.reasons),
         ("code", f"{document.files} files"),

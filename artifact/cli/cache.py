@@ -10,11 +10,11 @@ import click
 import msgspec
 
 from artifact import steps
-from artifact.building import places
+from artifact.building import caches
+from artifact.building.caches import Caches
 from artifact.building.environments import cached, environment
 from artifact.building.environments.cached import Cached
 from artifact.building.environments.environment import Why
-from artifact.building.places import Places
 from artifact.cli import options, terminal
 from artifact.cli.answers import Answer, Document
 from artifact.configuration import artifact_toml
@@ -199,10 +199,10 @@ def _removal(one: Removed, *, plan: bool) -> str:
     return f"{one.path}  {terminal.size(one.bytes)}  {one.reason}: {became}"
 
 
-def _places(root: str) -> Places:
+def _places(root: str) -> Caches:
     # The application's name decides nothing but the root, and with --root not even that.
     settings = artifact_toml.load(Path.cwd(), name="cache" if root else "", root=root)
-    return places.places(settings.root)
+    return caches.find_caches(settings.root)
 
 
 def _chosen(found: tuple[Cached, ...], keys: tuple[str, ...]) -> list[Cached]:

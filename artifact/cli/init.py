@@ -40,7 +40,7 @@ def command(*, name: str, force: bool, plan: bool, tell: steps.Listener) -> None
             "[tool.artifact] in pyproject.toml configures this project",
             hint=f"remove it to have {artifact_toml.FILE} instead",
         )
-    found = project.look(here, name)
+    found = project.detect(here, name)
     text = example.fill(example.ARTIFACT_TOML, found.name, found.tables)
     for line in found.found:
         tell(steps.Said(f"found {line}"))

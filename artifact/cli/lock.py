@@ -8,8 +8,7 @@ import click
 import msgspec
 
 from artifact import files, steps
-from artifact.building import places
-from artifact.building.environments import interpreter
+from artifact.building import caches, interpreter
 from artifact.building.locking import lock, requirements
 from artifact.building.locking.lock import Relocked
 from artifact.cli import options
@@ -73,11 +72,10 @@ def command(
     project = Path.cwd()
     # The application's name decides nothing here, and a project may not have one yet.
     settings = artifact_toml.load(project, name="lock")
-    where = places.places(settings.root)
+    where = caches.find_caches(settings.root)
     python = interpreter.find(settings.python.interpreter, where, project=project)
-    found = lock.relock(
-        project, settings.requirements, python, where, tell, upgrade=upgrade, names=names
-    )
+    request = lock.LockRequest(project, settings.requirements, python, where, tell)
+    found = lock.relock(request, upgrade=upgrade, names=names)
     path = project / requirements.LOCK
     changed = not path.is_file() or path.read_text("utf-8", "replace") != found.text
     if changed and not plan:

@@ -94,15 +94,6 @@ class ProcessSection(Section, frozen=True, kw_only=True):
     stop_timeout: Seconds = 35.0
 
 
-class MigrationsSection(Section, frozen=True, kw_only=True):
-    """`[migrations]`, for applications whose migrations are neither Django's nor Alembic's"""
-
-    list: str = ""
-    """Prints what is pending, one a line."""
-    run: str = ""
-    """Runs all of it."""
-
-
 class Config(Section, frozen=True, kw_only=True):
     """A whole configuration."""
 
@@ -115,7 +106,8 @@ class Config(Section, frozen=True, kw_only=True):
     assets: tuple[AssetSection, ...] = ()
     django: DjangoSection | None = None
     processes: dict[str, ProcessSection] = {}
-    migrations: MigrationsSection | None = None
+    migrations: MigrationCommands | None = None
+    """For applications whose migrations are neither Django's nor Alembic's."""
     install: Install = Install()
     store: StoreSection = StoreSection()
 
@@ -151,12 +143,6 @@ def load(project: Path, *, name: str = "", root: str = "") -> Config:
 def processes(config: Config) -> dict[str, Process]:
     """Return the processes as the manifest has them."""
     return {name: process(section) for name, section in sorted(config.processes.items())}
-
-
-def migration_commands(config: Config) -> MigrationCommands | None:
-    """Return the commands for migrations as the manifest has them."""
-    section = config.migrations
-    return MigrationCommands(list=section.list, run=section.run) if section else None
 
 
 def process(section: ProcessSection) -> Process:
@@ -202,7 +188,7 @@ def _completed(config: Config, project: Path) -> Config:
 
 
 def _problems(config: Config, project: Path) -> Iterator[Problem]:
-    """Yield what the types cannot say."""
+    """Yield the problems that types cannot express."""
     if not is_name(config.name):
         yield Problem(("name",), f'{NAME_RULE}, got "{config.name}"')
     if config.root:
@@ -290,7 +276,7 @@ def _health_problems(key: schema.Key, section: ProcessSection) -> Iterator[Probl
         yield Problem((*key, "status"), "expected a list of HTTP statuses like [200, 204]")
 
 
-def _migration_problems(section: MigrationsSection | None) -> Iterator[Problem]:
+def _migration_problems(section: MigrationCommands | None) -> Iterator[Problem]:
     if section is None:
         return
     for name in ("list", "run"):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo
@@ -28,12 +28,12 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-# Nearer than this, an unknown ARTIFACT_<SECTION>_… is a mistyped key; else it is not ours to judge.
+# An unknown ARTIFACT_<SECTION>_… that is nearer than this is a mistyped key; others are not ours.
 _MISTYPED = 0.85
 
 
 class Overridden(msgspec.Struct):
-    """A document with the variables' values laid over it, and which key came from which."""
+    """A document with variables laid over it, and the variable that each key came from."""
 
     document: dict[str, Any]
     origins: dict[schema.Key, str] = msgspec.field(default_factory=dict)
@@ -141,7 +141,8 @@ def _parse(text: str, kind: Any) -> object:
     """Return what TOML would have held; the schema refuses text that does not parse."""
     if get_origin(kind) is tuple:
         return [part.strip() for part in text.split(",") if part.strip()]
-    leaves = [_bare(member) for member in schema.alternatives(kind)]
+    # `float` of `Annotated[float, …]`
+    leaves = [getattr(member, "__origin__", member) for member in schema.alternatives(kind)]
     if bool in leaves and text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
     for number in (int, float):
@@ -151,10 +152,3 @@ def _parse(text: str, kind: Any) -> object:
             except ValueError:
                 continue
     return text
-
-
-def _bare(kind: Any) -> Any:
-    """Return what is annotated: `float` of `Annotated[float, …]`."""
-    if get_origin(kind) is Literal:
-        return kind
-    return getattr(kind, "__origin__", kind)

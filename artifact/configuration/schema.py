@@ -140,12 +140,12 @@ def _expected(kind: Any) -> str:
 
 
 def shown(value: object, key: Key) -> str:
-    """Return a value as an error may show it: as in TOML, short, and never what may be secret."""
+    """Return a value for a message: as TOML writes it, short, and never a secret."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
         return "a list"
-    # The value of a variable, or of anything named like a secret, is nobody's business.
+    # Variables, and keys named like secrets, may hold secrets: only the type is shown.
     if "env" in key or any(redaction.names_a_secret(str(part)) for part in key):
         return _NAMES.get(type(value), ("a date or time", ""))[0]
     text = json.dumps(value, ensure_ascii=False, default=str)

@@ -37,7 +37,7 @@ class StoreSection(Section, frozen=True, kw_only=True):
 
 
 def problems(store: StoreSection) -> Iterator[Problem]:
-    """Yield what the types cannot say."""
+    """Yield the problems that types cannot express."""
     if store.url and "://" not in store.url and not store.url.startswith("/"):
         text = "expected s3://…, https://… or the absolute path of a directory"
         yield Problem(("store", "url"), text)

@@ -59,7 +59,7 @@ def fit(
         prefix: the key in the file that the content stands under.
         options: values of the command line's options, by key; an empty one counts as not given.
         overridable: the keys and tables at the top that variables may override; None: all.
-        check: yields what the types cannot say; called when the types are right.
+        check: yields the problems that types cannot express; called when the types are right.
 
     Raises:
         ConfigurationError: with a line for every problem. A line begins with the file and the key,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from artifact.building.environments import interpreter
-from artifact.building.places import Places
+from artifact.building import interpreter
+from artifact.building.caches import Caches
 from artifact.errors import ArtifactError
 from tests.building.sites import Bench
 
 base = Path(sys.argv[1])
-python = interpreter.find(sys.executable, Places(str(base / "site"), base / "cache"))
+python = interpreter.find(sys.executable, Caches(str(base / "site"), base / "cache"))
 try:
     Bench(base, python).ensure()
 except ArtifactError as error:

@@ -13,12 +13,15 @@ import pytest
 from msgspec.structs import replace
 
 from artifact import process, steps
-from artifact.building.environments import interpreter
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.locking import helper, indexes, lock, tools
-from artifact.building.locking.lock import Lock
-from artifact.building.places import Places
-from artifact.configuration.artifact_toml import RequirementsSection
+from artifact.building import interpreter
+from artifact.building.caches import Caches
+from artifact.building.interpreter import Interpreter
+from artifact.building.locking import helper, indexes
+from artifact.building.locking.context import BuildContext
+from artifact.building.locking.lock import LockRequest, lock_for
+from artifact.building.locking.pins import Lock
+from artifact.building.locking.tools import toolchain
+from artifact.configuration.artifact_toml import RequirementsSection, Tools
 from surroundings.index import Index
 from tests.building.sites import Bench
 
@@ -35,11 +38,11 @@ class Machine:
 def machine(shared_directory: Path) -> Machine:
     """The interpreter of the tests, and the helpers' virtualenvs, made with the ambient index."""
     cache = shared_directory / "requirements-cache"
-    places = Places(str(shared_directory / "no-site"), cache)
-    found = interpreter.find(sys.executable, places)
-    helper.with_pip(found, places)
-    settings = indexes.read(indexes.Options(), dict(os.environ))
-    helper.with_pip_tools(found, settings, places)
+    caches = Caches(str(shared_directory / "no-site"), cache)
+    found = interpreter.find(sys.executable, caches)
+    helper.with_pip(found, caches)
+    settings = indexes.read_settings(indexes.Options(), dict(os.environ))
+    helper.with_pip_tools(found, settings, caches)
     return Machine(found, cache / "helpers")
 
 
@@ -68,7 +71,7 @@ class Project:
 
     path: Path
     interpreter: Interpreter
-    places: Places
+    caches: Caches
     section: RequirementsSection = field(default_factory=RequirementsSection)
     events: list[steps.Event] = field(default_factory=list)
 
@@ -91,12 +94,18 @@ class Project:
     def lock(self, *, upgrade: bool = False, version: str = "") -> Lock:
         """Lock it; `version` pretends another patch release of Python."""
         found = replace(self.interpreter, version=version) if version else self.interpreter
-        return lock.lock_for(
-            self.path, self.section, found, self.places, self.events.append, upgrade=upgrade
+        request = LockRequest(self.path, self.section, found, self.caches, self.events.append)
+        return lock_for(request, upgrade=upgrade)
+
+    def context(self, locked: Lock, declared: Mapping[str, str] | None = None) -> BuildContext:
+        """Return what it takes to build the packages of a lock."""
+        settings = locked.indexes
+        return BuildContext(
+            locked.interpreter, settings, declared or {}, self.caches, self.events.append
         )
 
     def install(
-        self, locked: Lock, name: str = "uv", declared: Mapping[str, str] | None = None
+        self, locked: Lock, name: Tools = "uv", declared: Mapping[str, str] | None = None
     ) -> dict[str, str]:
         """Install a lock with a toolchain into a new environment; return name to version."""
         target = self.path.parent / f"environment-{len(list(self.path.parent.iterdir()))}"
@@ -104,7 +113,7 @@ class Project:
         argv += ["--no-setuptools", "--python", str(self.interpreter.path), str(target)]
         process.run(argv)
         python = target / "bin" / "python"
-        tools.named(name).install(locked, python, self.places, declared or {}, self.events.append)
+        toolchain(name).install(locked, python, self.context(locked, declared))
         site = next((target / "lib").glob("python*/site-packages"))
         assert not list(site.rglob("*.pyc")), "installers compile nothing"
         found = metadata.distributions(path=[str(site)])
@@ -119,7 +128,7 @@ def project(tmp_path: Path, machine: Machine, index: Index) -> Project:
     (cache / "helpers").symlink_to(machine.helpers)
     path = tmp_path / "project"
     path.mkdir()
-    return Project(path, machine.interpreter, Places(str(tmp_path / "site"), cache))
+    return Project(path, machine.interpreter, Caches(str(tmp_path / "site"), cache))
 
 
 @pytest.fixture
@@ -134,7 +143,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
     # A wheel made twice is the same wheel.
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    places = Places(str(tmp_path / "site"), tmp_path / "cache")
-    made = Bench(tmp_path, interpreter.find(sys.executable, places))
+    caches = Caches(str(tmp_path / "site"), tmp_path / "cache")
+    made = Bench(tmp_path, interpreter.find(sys.executable, caches))
     made.require(made.wheel("ledger", "1.0"))
     return made

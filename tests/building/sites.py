@@ -10,12 +10,13 @@ from typing import Any
 
 from artifact import steps
 from artifact.archive.packed import Packed
+from artifact.building.caches import Caches
 from artifact.building.environments import environment
-from artifact.building.environments.environment import Environment, Found
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.locking import lock, tools
-from artifact.building.locking.lock import Lock
-from artifact.building.places import Places
+from artifact.building.environments.environment import Environment
+from artifact.building.environments.spec import EnvironmentSpec, specify
+from artifact.building.interpreter import Interpreter
+from artifact.building.locking.lock import LockRequest, lock_for
+from artifact.building.locking.pins import Lock
 from artifact.configuration.artifact_toml import Config, RequirementsSection
 from artifact.configuration.store_section import StoreSection
 from surroundings import wheels
@@ -47,8 +48,8 @@ class Bench:
         return self.base / "wheels"
 
     @property
-    def places(self) -> Places:
-        return Places(str(self.base / "site"), self.base / "cache")
+    def caches(self) -> Caches:
+        return Caches(str(self.base / "site"), self.base / "cache")
 
     @property
     def said(self) -> list[str]:
@@ -73,36 +74,23 @@ class Bench:
         (self.checkout / "requirements.lock").write_text("".join(lines))
 
     def locked(self) -> Lock:
-        return lock.lock_for(self.checkout, self.section, self.interpreter, self.places, self.tell)
+        request = LockRequest(self.checkout, self.section, self.interpreter, self.caches, self.tell)
+        return lock_for(request)
 
     @property
     def config(self) -> Config:
-        root = self.places.root
+        root = self.caches.root
         return Config(name=self.name, root=root, requirements=self.section, store=self.store)
 
     def ensure(self, **options: Any) -> Environment:
         """Make or reuse the environment of the lock."""
-        return environment.ensure(
-            self.config,
-            self.locked(),
-            self.interpreter,
-            tools.named(self.section.tools),
-            self.places,
-            self.tell,
-            workspace=options.pop("workspace", self.checkout),
-            **options,
-        )
+        spec = self.specify(options.pop("workspace", None))
+        return environment.ensure(spec, self.tell, **options)
 
-    def observe(self) -> Found:
-        """Look what a build would reuse."""
-        return environment.observe(
-            self.config,
-            self.locked(),
-            self.interpreter,
-            tools.named(self.section.tools),
-            self.places,
-        )
+    def specify(self, workspace: Path | None = None) -> EnvironmentSpec:
+        """Return the environment that the lock asks for."""
+        return specify(self.config, self.locked(), self.caches, workspace or self.checkout)
 
     def pack(self, made: Environment) -> Packed:
         """Pack an environment."""
-        return environment.packed(made, self.places, 6, self.tell)
+        return environment.packed(made, self.caches, 6, self.tell)

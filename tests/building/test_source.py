@@ -59,7 +59,7 @@ def repository(tmp_path: Path) -> Path:
 
 def read(project: Path, *exclude: str) -> tuple[Snapshot, list[Event]]:
     events: list[Event] = []
-    return source.read(project, exclude, events.append), events
+    return source.take_snapshot(project, exclude, events.append), events
 
 
 def paths(snapshot: Snapshot) -> list[str]:
@@ -68,7 +68,7 @@ def paths(snapshot: Snapshot) -> list[str]:
 
 def refused(project: Path) -> BuildFailed:
     with pytest.raises(BuildFailed) as caught:
-        source.read(project, (), nobody)
+        source.take_snapshot(project, (), nobody)
     assert caught.value.code == 3
     assert caught.value.hint
     return caught.value
@@ -381,7 +381,7 @@ def test_a_copy_is_the_source_and_nothing_else(repository: Path, tmp_path: Path)
     to.mkdir()
     snapshot, _ = read(repository)
     source.copy(snapshot, to)
-    assert source.read(to, (), nobody).files == tuple(
+    assert source.take_snapshot(to, (), nobody).files == tuple(
         # The copy is no checkout: git's ids are not known there.
         source.SourceFile(file.path, file.kind, file.mode, file.target, file.size)
         for file in snapshot.files
@@ -410,7 +410,7 @@ def test_nothing_is_said_of_what_earlier_builds_left(repository: Path) -> None:
 
     def told() -> list[str]:
         events: list[Event] = []
-        source.read(repository, ["/scratch/"], events.append, own=own)
+        source.take_snapshot(repository, ["/scratch/"], events.append, own=own)
         return [event.text for event in events if isinstance(event, Said)]
 
     written(repository, {"dist/shop-1.tgz": "", "dist/.artifact-build-7/x": "", "scratch/a": ""})

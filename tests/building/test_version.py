@@ -33,7 +33,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def snapshot(project: Path) -> Snapshot:
-    return source.read(project, (), nobody)
+    return source.take_snapshot(project, (), nobody)
 
 
 def test_what_is_said_comes_before_the_job_and_git(
@@ -91,12 +91,12 @@ def test_without_anything_to_go_by_the_option_is_named(tmp_path: Path) -> None:
 
 
 def test_the_job_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert version.built() == manifest.Built(tool=__version__)
+    assert version.built_by() == manifest.Built(tool=__version__)
     monkeypatch.setenv("JENKINS_URL", "https://ci.example.com/")
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/7/")
-    assert version.built().job == "https://ci.example.com/job/7/"
+    assert version.built_by().job == "https://ci.example.com/job/7/"
     monkeypatch.setenv("GITLAB_CI", "true")
     monkeypatch.setenv("CI_JOB_URL", "https://user:secret@gitlab.example.com/-/jobs/7")
-    assert version.built() == manifest.Built(
+    assert version.built_by() == manifest.Built(
         tool=__version__, ci="gitlab", job="https://gitlab.example.com/-/jobs/7"
     )

@@ -31,7 +31,7 @@ def run(project: Project, *arguments: str, status: int = 0) -> subprocess.Comple
 @pytest.fixture
 def ours(project: Project, index: Index, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that requires ledger and money, with ledger 1.0 and money 1.0 on the index."""
-    monkeypatch.setenv("ARTIFACT_CACHE", str(project.places.cache))
+    monkeypatch.setenv("ARTIFACT_CACHE", str(project.caches.shared))
     project.write("artifact.toml", f'name = "x"\n[python]\ninterpreter = "{sys.executable}"\n')
     project.write("requirements.in", "ledger\nmoney\n")
     index.wheel("ledger", "1.0")

@@ -22,7 +22,7 @@ import msgspec
 
 from artifact import files
 from artifact.archive import toc
-from artifact.building.places import Places
+from artifact.building.caches import Caches
 from artifact.errors import BuildFailed, Locked
 
 KEPT_DAYS = 30
@@ -51,9 +51,9 @@ class Outputs(msgspec.Struct, frozen=True):
     files: tuple[Output, ...]
 
 
-def load(places: Places, digest: str) -> Outputs | None:
+def load(caches: Caches, digest: str) -> Outputs | None:
     """Return what a step wrote for these inputs, or None when that is not whole on this machine."""
-    directory = places.assets / digest
+    directory = caches.assets / digest
     try:
         listed = msgspec.json.decode((directory / _LIST).read_bytes(), type=tuple[Output, ...])
         for output in listed:
@@ -67,13 +67,15 @@ def load(places: Places, digest: str) -> Outputs | None:
     return Outputs(directory / _FILES, listed)
 
 
-def publish(places: Places, digest: str, work: Path, paths: Iterable[str]) -> Outputs:
+def publish(caches: Caches, digest: str, work: Path, paths: Iterable[str]) -> Outputs:
     """Move what a step wrote from its copy of the source to where `load` finds it.
+
+    What no build has used for a month goes meanwhile.
 
     Raises:
         BuildFailed: one of them cannot be part of an artifact.
     """
-    final = places.assets / digest
+    final = caches.assets / digest
     # A crash from here on leaves work-…, which the next run of this step begins by removing.
     beside = work / ".artifact-outputs"
     (beside / _FILES).mkdir(parents=True)
@@ -83,11 +85,12 @@ def publish(places: Places, digest: str, work: Path, paths: Iterable[str]) -> Ou
     # Renamed before it is read-only: a directory one cannot write in cannot change its parent.
     beside.rename(final)
     files.make_read_only(final)
+    prune(caches)
     return Outputs(final / _FILES, listed)
 
 
 @contextmanager
-def workplace(places: Places, digest: str, *, doing: str, wait: float) -> Iterator[Path]:
+def workplace(caches: Caches, digest: str, *, doing: str, wait: float) -> Iterator[Path]:
     """Hold the lock of a digest and an empty private directory; the directory goes afterwards.
 
     The directory's name follows from the digest, so that a path a step writes into its outputs is
@@ -98,9 +101,9 @@ def workplace(places: Places, digest: str, *, doing: str, wait: float) -> Iterat
         BuildFailed: the cache cannot be written.
     """
     try:
-        places.assets.mkdir(parents=True, exist_ok=True)
-        with files.locked(places.assets / f"{digest}.lock", doing=doing, wait=wait):
-            work = places.assets.resolve() / f"work-{digest[:32]}"
+        caches.assets.mkdir(parents=True, exist_ok=True)
+        with files.locked(caches.assets / f"{digest}.lock", doing=doing, wait=wait):
+            work = caches.assets.resolve() / f"work-{digest[:32]}"
             files.remove_tree(work)
             work.mkdir(mode=0o700)
             try:
@@ -108,34 +111,34 @@ def workplace(places: Places, digest: str, *, doing: str, wait: float) -> Iterat
             finally:
                 files.remove_tree(work)
     except OSError as error:
-        name = error.filename or places.assets
+        name = error.filename or caches.assets
         raise BuildFailed(
             f"{doing}: {name}: {error.strerror}",
-            hint=f"make room or give permission in {places.assets}, or set ARTIFACT_CACHE",
+            hint=f"make room or give permission in {caches.assets}, or set ARTIFACT_CACHE",
         ) from error
 
 
-def log(places: Places, digest: str) -> Path:
+def log_path(caches: Caches, digest: str) -> Path:
     """Return where the output of a step's run is kept."""
-    return places.assets / f"{digest}.log"
+    return caches.assets / f"{digest}.log"
 
 
-def prune(places: Places, *, days: float = KEPT_DAYS) -> None:
+def prune(caches: Caches, *, days: float = KEPT_DAYS) -> None:
     """Remove what no build has used for so many days, and what killed builds left."""
     with contextlib.suppress(OSError):
-        for entry in list(os.scandir(places.assets)):
+        for entry in list(os.scandir(caches.assets)):
             with contextlib.suppress(OSError, Locked):
-                _prune(places, entry, days)
+                _prune(caches, entry, days)
 
 
-def _prune(places: Places, entry: os.DirEntry[str], days: float) -> None:
+def _prune(caches: Caches, entry: os.DirEntry[str], days: float) -> None:
     age = time.time() - entry.stat(follow_symlinks=False).st_mtime
     left_over = entry.name.startswith(("work-", ".removing-"))
     if age < (1 if left_over else days) * _DAY_SECONDS:
         return
     if left_over and any(
         files.lock_holder(lock) is not None
-        for lock in places.assets.glob(f"{entry.name.removeprefix('work-')}*.lock")
+        for lock in caches.assets.glob(f"{entry.name.removeprefix('work-')}*.lock")
     ):
         return  # a step that has been running for more than a day
     files.remove_tree(Path(entry.path))

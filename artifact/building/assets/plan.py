@@ -19,30 +19,19 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, manifest, steps
-from artifact.archive import toc
+from artifact.archive.grouping import Entry
 from artifact.building.assets import django, outputs, workspace
+from artifact.building.assets.outputs import Output, Outputs
 from artifact.building.assets.tasks import Task, Workshop
-from artifact.building.places import Places
+from artifact.building.caches import Caches, load_kept
 from artifact.building.source import Snapshot
 from artifact.configuration.artifact_toml import AssetSection, Config, DjangoSection
-
-
-class AssetFile(msgspec.Struct, frozen=True):
-    """A file or symlink that a step wrote."""
-
-    path: str
-    """In the release."""
-    kind: toc.Kind
-    mode: int
-    target: str
-    source: Path
-    """Where its content is now."""
 
 
 class AssetTree(msgspec.Struct, frozen=True):
     """What all steps wrote: the component "assets"; it wins where the source has the same path."""
 
-    files: tuple[AssetFile, ...]
+    files: tuple[Entry, ...]
     """In byte order of their paths."""
     steps: tuple[manifest.AssetStep, ...]
     settings: str
@@ -56,7 +45,7 @@ class AssetTree(msgspec.Struct, frozen=True):
         return frozenset(file.path for file in self.files)
 
 
-def foreseen(config: Config, snapshot: Snapshot, packages: Container[str]) -> tuple[str, ...]:
+def possible_steps(config: Config, snapshot: Snapshot, packages: Container[str]) -> tuple[str, ...]:
     """Return the steps that may have to run, before there is an environment to look into.
 
     Args:
@@ -95,11 +84,11 @@ class Assets:
         config: Config,
         environment: Path,
         key: str,
-        places: Places,
+        caches: Caches,
         tell: steps.Listener,
     ) -> None:
         """Take the compiled environment, its key, and who listens."""
-        self.workshop = Workshop(config.name, snapshot, environment, key, places, tell)
+        self.workshop = Workshop(config.name, snapshot, environment, key, caches, tell)
         self.declared = config.assets
         self.section = config.django
         self.facts: django.Facts | None = None
@@ -131,17 +120,9 @@ class Assets:
         return tuple(_step(name, *known[name]) for name in names)
 
     def tree(self) -> AssetTree:
-        """Return what the steps wrote, and forget what no build has used for a month."""
-        if self.workshop.ran:
-            outputs.prune(self.workshop.places)
-        merged = {
-            output.path: AssetFile(
-                output.path,
-                output.kind,
-                output.mode,
-                output.target,
-                Path(f"{made.directory}/{output.path}"),
-            )
+        """Return what the steps wrote; where several wrote the same path, the last one wins."""
+        written = {
+            output.path: _entry(made, output)
             for _, made in self.workshop.done
             for output in made.files
         }
@@ -150,7 +131,7 @@ class Assets:
         if section:
             settings = self.facts.settings if self.facts else self._settings(section)
         return AssetTree(
-            tuple(merged[path] for path in sorted(merged, key=str.encode)),
+            tuple(written[path] for path in sorted(written, key=str.encode)),
             tuple(step for step, _ in self.workshop.done),
             settings,
             self.static,
@@ -259,11 +240,11 @@ class Assets:
             declared,
             [self.workshop.line(file) for file in relevant],
         )
-        kept = self.workshop.places.assets / f"{digest}.json"
-        self.facts = _kept_facts(kept)
+        kept = self.workshop.caches.assets / f"{digest}.json"
+        self.facts = load_kept(kept, django.Facts)
         if self.facts is None:
             doing = f"reading the settings of {self.workshop.name}"
-            with outputs.workplace(self.workshop.places, digest, doing=doing, wait=600) as work:
+            with outputs.workplace(self.workshop.caches, digest, doing=doing, wait=600) as work:
                 workspace.fill(work, self.workshop.snapshot, ())
                 self.facts = django.ask(
                     work,
@@ -286,32 +267,11 @@ class Assets:
         return {**section.env, **chosen}
 
 
-def build(
-    snapshot: Snapshot,
-    config: Config,
-    environment: Path,
-    key: str,
-    places: Places,
-    tell: steps.Listener,
-) -> AssetTree:
-    """Run all asset steps, each told as a step of its own, and return what they wrote.
-
-    Raises:
-        BuildFailed: a step fails, hangs or writes nothing; or the settings cannot be imported.
-        Locked: another job has been running the same step for longer than the step may take.
-    """
-    assets = Assets(snapshot, config, environment, key, places, tell)
-    steps.run(assets.plan(), steps.Run(tell))
-    return assets.tree()
+def _entry(made: Outputs, output: Output) -> Entry:
+    source = f"{made.directory}/{output.path}" if output.kind == "file" else None
+    return Entry(output.path, output.kind, output.mode, output.target, source)
 
 
 def _step(name: str, summary: str, do: Callable[[], str]) -> steps.Step[steps.Run]:
     # Nothing to undo: what a step leaves is in the cache, whole or not at all.
     return steps.Step(f"assets.{name}", summary, lambda _run: do())
-
-
-def _kept_facts(path: Path) -> django.Facts | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=django.Facts)
-    except (OSError, msgspec.MsgspecError):
-        return None

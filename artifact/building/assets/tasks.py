@@ -18,7 +18,7 @@ from artifact import files, manifest, process, steps, variables
 from artifact.building import patterns
 from artifact.building.assets import outputs, workspace
 from artifact.building.assets.outputs import Output, Outputs
-from artifact.building.places import Places
+from artifact.building.caches import Caches
 from artifact.building.source import Snapshot, SourceFile
 from artifact.errors import BuildFailed
 
@@ -62,11 +62,9 @@ class Workshop(msgspec.Struct):
     """The compiled environment; `bin` comes first on every step's PATH."""
     key: str
     """The environment's."""
-    places: Places
+    caches: Caches
     tell: steps.Listener
     done: list[tuple[manifest.AssetStep, Outputs]] = msgspec.field(default_factory=list)
-    ran: bool = False
-    """Something did not come from the cache."""
     _lines: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
@@ -76,15 +74,14 @@ class Workshop(msgspec.Struct):
     def produce(self, task: Task) -> str:
         """Take the step's outputs from the cache or run it; returns the step's note."""
         digest = self.digest(task)
-        made = outputs.load(self.places, digest)
+        made = outputs.load(self.caches, digest)
         reused = made is not None
         if made is None:
             doing = f"{task.name} of {self.name}"
             wait = task.timeout + 60
-            with outputs.workplace(self.places, digest, doing=doing, wait=wait) as work:
+            with outputs.workplace(self.caches, digest, doing=doing, wait=wait) as work:
                 # Another job may have made them while we waited.
-                made = outputs.load(self.places, digest) or self._run(task, digest, work)
-            self.ran = True
+                made = outputs.load(self.caches, digest) or self._run(task, digest, work)
         self.done.append((manifest.AssetStep(name=task.name, inputs=digest), made))
         count = len(made.files)
         note = f"{count} file{'s' * (count != 1)}"
@@ -94,7 +91,7 @@ class Workshop(msgspec.Struct):
         workspace.fill(work, self.snapshot, [made for _, made in self.done])
         task.prepare(work)
         before = workspace.states(work, task.outputs)
-        log = outputs.log(self.places, digest)
+        log = outputs.log_path(self.caches, digest)
         log.unlink(missing_ok=True)
         try:
             result = process.run(
@@ -118,13 +115,13 @@ class Workshop(msgspec.Struct):
                     hint="are they committed by mistake?",
                 )
             )
-        return outputs.publish(self.places, digest, work, written)
+        return outputs.publish(self.caches, digest, work, written)
 
     def digest(self, task: Task) -> str:
         """Return the identity of what a step depends on, given the steps done before it."""
         lines = {file.path: self.line(file) for file in self.snapshot.files}
         for _, made in self.done:
-            lines.update({output.path: _output_line(output) for output in made.files})
+            lines.update({output.path: _line(output, output.sha256) for output in made.files})
         paths: Iterable[str] = lines
         if task.inputs:
             paths = patterns.below(task.inputs, f"inputs of {task.name}").match_files(lines)
@@ -155,10 +152,7 @@ class Workshop(msgspec.Struct):
             if not file.blob and file.kind == "file":
                 # No Path: there are thousands, and joining one costs as much as hashing it.
                 content = files.sha256(f"{self.snapshot.root}/{file.path}")
-            line = (
-                f"{file.kind}\t{file.mode:o}\t{file.size}\t{content}\t{file.path}\t{file.target}\n"
-            )
-            self._lines[file.path] = line
+            line = self._lines[file.path] = _line(file, content)
         return line
 
     def variables(self, declared: Mapping[str, str]) -> dict[str, str]:
@@ -179,9 +173,9 @@ class Workshop(msgspec.Struct):
         }
 
 
-def _output_line(output: Output) -> str:
-    facts = f"{output.kind}\t{output.mode:o}\t{output.size}\t{output.sha256}"
-    return f"{facts}\t{output.path}\t{output.target}\n"
+def _line(file: SourceFile | Output, content: str) -> str:
+    facts = f"{file.kind}\t{file.mode:o}\t{file.size}\t{content}"
+    return f"{facts}\t{file.path}\t{file.target}\n"
 
 
 def _failed(task: Task, failure: process.ChildFailed, log: Path) -> BuildFailed:

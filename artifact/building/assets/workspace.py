@@ -19,7 +19,7 @@ _BYTECODE = ("__pycache__",)
 
 
 def fill(work: Path, snapshot: Snapshot, earlier: Iterable[Outputs]) -> None:
-    """Lay the source into an empty directory, and over it what earlier steps wrote.
+    """Copy the source into an empty directory, then the outputs of earlier steps over it.
 
     Every file gets the snapshot's time, for there are tools that make names of files from it.
     """

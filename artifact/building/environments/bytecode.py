@@ -19,8 +19,8 @@ from typing import Literal
 import msgspec
 
 from artifact import process, steps, variables
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.places import Places
+from artifact.building.caches import Caches
+from artifact.building.interpreter import Interpreter
 
 CONSTANT = {"PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "315532800", "PYTHONUTF8": "1"}
 """Variables of whatever writes into an environment; 1980-01-01 is the first time a zip can hold."""
@@ -178,7 +178,7 @@ def compile_sources(
     paths: Iterable[str],
     shown_root: str,
     interpreter: Interpreter,
-    places: Places,
+    caches: Caches,
     tell: steps.Listener,
 ) -> tuple[Bytecode, ...]:
     """Return the bytecode of the application's Python files, compiling those that are new.
@@ -195,7 +195,7 @@ def compile_sources(
         ChildFailed: the compiler was killed, or could not write.
         OSError: a file cannot be read, or the cache cannot be written.
     """
-    kept = _Kept(places.bytecode / _family(interpreter, shown_root))
+    kept = _Kept(caches.bytecode / _family(interpreter, shown_root))
     digests = {
         path: _digest(path, os.path.join(root, path)) for path in paths if path.endswith(".py")
     }
@@ -215,15 +215,12 @@ def compile_sources(
         ]
         broken = _compile(jobs, "checked", interpreter, tell)
         kept.refuse({digests[found.path[len(shown_root) + 1 :]]: found.reason for found in broken})
-        kept.look()
+        kept.refresh()
     return tuple(_collect(digests, kept, interpreter, tell))
 
 
 def _collect(
-    digests: dict[str, str],
-    kept: _Kept,
-    interpreter: Interpreter,
-    tell: steps.Listener,
+    digests: dict[str, str], kept: _Kept, interpreter: Interpreter, tell: steps.Listener
 ) -> Iterable[Bytecode]:
     for path, digest in digests.items():
         reason = kept.refusal(digest)
@@ -261,9 +258,9 @@ class _Kept:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._names: dict[str, str] = {}
-        self.look()
+        self.refresh()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the directory."""
         self._names = {}
         with contextlib.suppress(FileNotFoundError):
@@ -299,13 +296,13 @@ class _Kept:
         return True
 
 
-def unused(places: Places, *, since: float) -> Iterator[tuple[Path, int]]:
+def unused(caches: Caches, *, since: float) -> Iterator[tuple[Path, int]]:
     """Yield the application's pycs that no build used since a moment, with their sizes.
 
     Args:
         since: seconds since the epoch; uses are noted once a day.
     """
-    for directory in sorted(places.bytecode.glob("*/")):
+    for directory in sorted(caches.bytecode.glob("*/")):
         for path in sorted(directory.iterdir()):
             status = path.stat()
             if status.st_mtime < since:

@@ -10,15 +10,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from artifact import files, manifest, process, variables
+from artifact.building.caches import Caches
 from artifact.building.environments import (
     bytecode,
     cleanup,
@@ -28,11 +26,9 @@ from artifact.building.environments import (
     migrations,
 )
 from artifact.building.environments.inspection import Findings
-from artifact.building.environments.interpreter import Interpreter
 from artifact.building.environments.marker import Marker
-from artifact.building.locking.pins import Lock
-from artifact.building.locking.tools import Tools
-from artifact.building.places import Places
+from artifact.building.environments.spec import EnvironmentSpec
+from artifact.building.interpreter import Interpreter
 from artifact.errors import BuildFailed
 from artifact.steps import Listener, Said, Warned
 
@@ -43,26 +39,7 @@ _CHECK = "import encodings, site, sys; print(sys.prefix); print(sys.base_prefix)
 _SHOWN = 10
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """An environment to make."""
-
-    key: str
-    inputs: Mapping[str, Any]
-    lock: Lock
-    interpreter: Interpreter
-    tools: Tools
-    declared: Mapping[str, str]
-    """The variables that builds of sdists may see."""
-    places: Places
-    workspace: Path
-    """The checkout, whose path must not be found in the environment."""
-
-    @property
-    def root(self) -> Path:
-        return self.places.environment(self.key)
-
-
-def make(job: Job, tell: Listener) -> Marker:
+def make(spec: EnvironmentSpec, tell: Listener) -> Marker:
     """Make the environment; whatever lay at its path before is removed first.
 
     The caller holds its lock. When it fails, nothing is left at its path.
@@ -70,58 +47,59 @@ def make(job: Job, tell: Listener) -> Marker:
     Raises:
         BuildFailed: a requirement cannot be installed, a check failed, or the disk is full.
     """
-    with _explained(job.root):
-        remove(job.places, job.key)
+    with _explained(spec.root):
+        remove(spec.caches, spec.key)
         try:
-            return _make(job, tell)
+            return _make(spec, tell)
         except BaseException:
-            remove(job.places, job.key)
+            remove(spec.caches, spec.key)
             raise
 
 
-def remove(places: Places, key: str) -> None:
+def remove(caches: Caches, key: str) -> None:
     """Remove an environment, the rests of earlier removals, and what lies beside it.
 
     The marker goes first: a crash in between leaves something that is not taken for finished.
     """
-    root = places.environment(key)
+    root = caches.environment(key)
     if root.is_dir():
         root.chmod(0o755)
         (root / marker.NAME).unlink(missing_ok=True)
     files.remove_tree(root)
-    for rest in places.environments.glob(f".removing-{key}-*"):
+    for rest in caches.environments.glob(f".removing-{key}-*"):
         files.remove_tree(rest)
-    places.pack(key).unlink(missing_ok=True)
-    places.stamp(key).unlink(missing_ok=True)
+    caches.pack(key).unlink(missing_ok=True)
+    caches.stamp(key).unlink(missing_ok=True)
 
 
-def _make(job: Job, tell: Listener) -> Marker:
+def _make(spec: EnvironmentSpec, tell: Listener) -> Marker:
     clock = _Clock()
-    _virtualenv(job, tell)
+    _virtualenv(spec, tell)
     clock.lap("virtualenv")
-    job.tools.install(job.lock, job.root / "bin" / "python", job.places, job.declared, tell)
+    python = spec.root / "bin" / "python"
+    spec.tools.install(spec.lock, python, spec.build_context(tell))
     clock.lap("installing")
-    paths = cleanup.clean(job.root)
-    findings = _compile_and_inspect(job, paths, tell)
+    paths = cleanup.clean(spec.root)
+    findings = _compile_and_inspect(spec, paths, tell)
     clock.lap("bytecode and inspection")
-    site_packages = sorted(job.root.glob("lib*/*/site-packages"))
+    site_packages = sorted(spec.root.glob("lib*/*/site-packages"))
     packages = consistency.installed(site_packages)
-    _refuse(job, findings, consistency.problems(packages, job.interpreter.markers))
-    try_out(job)
+    _refuse(spec, findings, consistency.problems(packages, spec.interpreter.markers))
+    try_out(spec)
     _warn(findings, tell)
     made = Marker(
-        key=job.key,
-        inputs=dict(job.inputs),
+        key=spec.key,
+        inputs=dict(spec.inputs),
         packages={package.name: package.version for package in packages},
-        python=_python(job.interpreter, findings),
-        migrations=_migrations(job.root, site_packages, paths),
+        python=_python(spec.interpreter, findings),
+        migrations=_migrations(spec.root, site_packages, paths),
     )
-    files.make_read_only(job.root)
+    files.make_read_only(spec.root)
     # Its marker is still to come.
-    job.root.chmod(0o755)
-    marker.seal(job.root, job.places, made)
+    spec.root.chmod(0o755)
+    marker.seal(spec.root, spec.caches, made)
     clock.lap("checking and sealing")
-    tell(Said(f"environment {job.key[:12]}: {len(packages)} packages, {clock}"))
+    tell(Said(f"environment {spec.key[:12]}: {len(packages)} packages, {clock}"))
     return made
 
 
@@ -141,13 +119,13 @@ class _Clock:
         return ", ".join(self._laps)
 
 
-def _virtualenv(job: Job, tell: Listener) -> None:
+def _virtualenv(spec: EnvironmentSpec, tell: Listener) -> None:
     argv = [sys.executable, "-P", "-m", "virtualenv", "--no-download", "--no-periodic-update"]
     argv += ["--no-seed", "--no-vcs-ignore", "--creator", "builtin", "--symlinks"]
     argv += ["--activators", "bash,cshell,fish,python", "--no-venv-redirect"]
     # Constant over keys, or a shell would greet with 32 digits.
-    argv += ["--prompt", Path(job.places.root).name or "artifact"]
-    argv += ["--python", str(job.interpreter.path), str(job.root)]
+    argv += ["--prompt", Path(spec.caches.root).name or "artifact"]
+    argv += ["--python", str(spec.interpreter.path), str(spec.root)]
     # A user's own settings for virtualenv must not decide what everybody's environment is.
     environment = {
         name: value
@@ -155,51 +133,51 @@ def _virtualenv(job: Job, tell: Listener) -> None:
         if not name.startswith("VIRTUALENV_") and name != "PYTHONHOME"
     }
     environment |= {"VIRTUALENV_CONFIG_FILE": os.devnull, **bytecode.CONSTANT}
-    process.run(argv, env=environment, timeout=_SECONDS, tell=tell, cwd=job.places.environments)
+    process.run(argv, env=environment, timeout=_SECONDS, tell=tell, cwd=spec.caches.environments)
 
 
-def _compile_and_inspect(job: Job, paths: Sequence[str], tell: Listener) -> Findings:
+def _compile_and_inspect(spec: EnvironmentSpec, paths: Sequence[str], tell: Listener) -> Findings:
     """Do both at once: the compiler keeps the processors busy, the inspection waits for files."""
     stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="inspect") as pool:
         inspecting = pool.submit(
-            inspection.inspect, job.root, paths, job.interpreter, job.workspace, stop.is_set
+            inspection.inspect, spec.root, paths, spec.interpreter, spec.workspace, stop.is_set
         )
         try:
-            bytecode.compile_environment(job.root, paths, job.interpreter, tell)
+            bytecode.compile_environment(spec.root, paths, spec.interpreter, tell)
             return inspecting.result()
         except BaseException:
             stop.set()
             raise
 
 
-def _refuse(job: Job, findings: Findings, problems: Sequence[str]) -> None:
+def _refuse(spec: EnvironmentSpec, findings: Findings, problems: Sequence[str]) -> None:
     """Raise for what must not reach a server."""
     if problems:
         raise BuildFailed(
             f"the installed packages do not fit together: {_some(problems)}",
-            hint=f"correct {job.lock.origin}; `artifact lock` resolves it into one that fits",
+            hint=f"correct {spec.lock.origin}; `artifact lock` resolves it into one that fits",
         )
     # A checkout in /app or /src says nothing: packages have such paths in their texts.
-    if findings.holding and len(job.workspace.parts) > 2:
+    if findings.holding and len(spec.workspace.parts) > 2:
         raise BuildFailed(
-            f"files of the environment hold the path of the checkout, {job.workspace}, which no "
+            f"files of the environment hold the path of the checkout, {spec.workspace}, which no "
             f"server has: {_some(findings.holding)}",
             hint="such a package was built from a path inside the checkout: build it as a wheel "
             "that does not record where",
         )
 
 
-def try_out(job: Job) -> None:
+def try_out(spec: EnvironmentSpec) -> None:
     """Run the environment's Python as the application will be run.
 
     Raises:
         BuildFailed: it belongs to another environment than its own.
         ChildFailed: it does not run.
     """
-    argv = [str(job.root / "bin" / "python"), "-I", "-c", _CHECK]
+    argv = [str(spec.root / "bin" / "python"), "-I", "-c", _CHECK]
     said = process.run(argv, capture=True, timeout=_SECONDS)
-    expected = [str(job.root), job.interpreter.base_prefix]
+    expected = [str(spec.root), spec.interpreter.base_prefix]
     if said.stdout.splitlines() != expected:
         raise BuildFailed(
             f"{argv[0]} says it belongs to {said.stdout.split()}, not to {expected}",
@@ -252,7 +230,7 @@ def _some(lines: Sequence[str]) -> str:
 
 @contextmanager
 def _explained(root: Path) -> Iterator[None]:
-    """Turn what the disk and the children complain of into an error for the operator."""
+    """Turn errors of the disk and of programs into errors for the operator."""
     try:
         yield
     except BuildFailed as error:

@@ -54,7 +54,7 @@ def platform_of(executable: Path) -> tuple[int, int]:
     return (header[4], int.from_bytes(header[18:20], order))  # type: ignore[arg-type]
 
 
-def read(root: Path, path: str, platform: tuple[int, int]) -> Binary | None:
+def read_binary(root: Path, path: str, platform: tuple[int, int]) -> Binary | None:
     """Return what a file needs; None when it is not linked, damaged, or of another platform.
 
     A wheel may well carry binaries for other machines as data, and object files.
@@ -108,7 +108,7 @@ def is_glibc(name: str) -> bool:
     return _GLIBC.fullmatch(name) is not None
 
 
-def places(binary: Binary) -> tuple[str, ...]:
+def search_directories(binary: Binary) -> tuple[str, ...]:
     """Return the directories inside the environment where the loader looks for its needs.
 
     Absolute ones lead out of it: on a server they might hold anything.

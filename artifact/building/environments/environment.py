@@ -5,32 +5,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from artifact import files, manifest, process
+from artifact import files, process
 from artifact.archive import writer
 from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.grouping import Entry
 from artifact.archive.packed import Packed, codec, load_packed
+from artifact.building.caches import Caches, load_kept, prepare
 from artifact.building.environments import key, marker, stamp
-from artifact.building.environments.interpreter import Interpreter
 from artifact.building.environments.marker import Marker, State
-from artifact.building.locking.lock import Lock, build_variables
-from artifact.building.locking.tools import Tools
-from artifact.building.places import Places
-from artifact.configuration.artifact_toml import Config
+from artifact.building.environments.spec import EnvironmentSpec
 from artifact.errors import BuildFailed, Locked
 from artifact.steps import Listener, Said
-
-if TYPE_CHECKING:
-    from artifact.building.environments.compilation import Job
 
 FIRST = "first environment of this site"
 
@@ -39,33 +31,36 @@ class Environment(msgspec.Struct, frozen=True):
     """A finished environment."""
 
     path: Path
-    key: str
-    inputs: dict[str, Any]
-    """What the key is the hash of."""
-    packages: dict[str, str]
-    """Normalised name to version."""
-    python: manifest.Python
-    migrations: dict[str, tuple[str, ...]]
-    """Application label to migrations, of the installed packages."""
-    reused: bool
+    marker: Marker
+    """What is in it."""
+    reasons: tuple[str, ...] = ()
+    """Why none was reused; empty when one was."""
     fetched: bool = False
     """It comes from the store: another runner compiled it."""
-    reasons: tuple[str, ...] = ()
-    """Why none was reused."""
+
+    @property
+    def key(self) -> str:
+        """The digest of all that decides its content."""
+        return self.marker.key
+
+    @property
+    def reused(self) -> bool:
+        """Whether it was there already."""
+        return not self.reasons
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What a build would find."""
+class Finding(msgspec.Struct, frozen=True):
+    """What a build would reuse."""
 
-    key: str
-    inputs: Mapping[str, Any]
-    path: Path
     state: State
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
     """Why nothing can be reused; empty when it can."""
+    compared: str = ""
+    """Key of the environment that the wanted one was compared with; empty for the first one."""
 
     @property
     def reusable(self) -> bool:
+        """Whether there is an environment that is intact."""
         return not self.reasons
 
 
@@ -82,32 +77,44 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-def observe(
-    config: Config, lock: Lock, interpreter: Interpreter, tools: Tools, places: Places
-) -> Found:
-    """Return what a build would reuse, or every reason why nothing; change nothing."""
-    declared = build_variables(config.requirements)
-    inputs = key.inputs(places.root, lock, interpreter, tools, declared, config.requirements.salt)
-    return _found(config.name, inputs, places)[0]
+def observe(spec: EnvironmentSpec, *, verify: bool = False) -> Finding:
+    """Return what a build would reuse, or every reason why nothing; change nothing.
+
+    Args:
+        verify: compare the content of every file, not only sizes and times.
+    """
+    state = marker.observe(spec.caches, spec.key)
+    if state.fresh and verify:
+        state = _verified(spec, state)
+    if state.fresh:
+        return Finding(state, compared=spec.key)
+    if state.fault:
+        return Finding(state, (state.fault,), spec.key)
+    newest = _newest(spec.config.name, spec.caches)
+    if newest is None:
+        return Finding(state, (FIRST,))
+    reasons = key.reasons(newest.inputs, spec.inputs)
+    return Finding(state, reasons or ("its key was not made by this version",), newest.key)
+
+
+def _verified(spec: EnvironmentSpec, state: State) -> State:
+    """Return the state with a fault when the content of a file was changed."""
+    try:
+        changed = marker.changed_contents(spec.caches, spec.key, state)
+    except OSError as error:
+        changed = [f"{error.filename} cannot be read"]
+    if not changed:
+        return state
+    fault = f"the cached environment was modified: {changed[0]}"
+    return State(state.marker, state.stamp, fault, tuple(changed))
 
 
 def ensure(
-    config: Config,
-    lock: Lock,
-    interpreter: Interpreter,
-    tools: Tools,
-    places: Places,
-    tell: Listener,
-    *,
-    workspace: Path | None = None,
-    lock_timeout: float = 0.0,
-    verify: bool = False,
+    spec: EnvironmentSpec, tell: Listener, *, lock_timeout: float = 0.0, verify: bool = False
 ) -> Environment:
-    """Return the environment of a lock, compiling it when there is none that is intact.
+    """Return the environment that is wanted, compiling it when there is none that is intact.
 
     Args:
-        workspace: the checkout, whose path must not be found in the environment; the current
-            directory when left out.
         lock_timeout: seconds to wait for another build that makes the same environment.
         verify: compare the content of every file, not only sizes and times.
 
@@ -115,163 +122,71 @@ def ensure(
         BuildFailed: it cannot be made; nothing half-done is left.
         Locked: another build makes or uses it, for longer than we may wait.
     """
-    declared = build_variables(config.requirements)
-    inputs = key.inputs(places.root, lock, interpreter, tools, declared, config.requirements.salt)
-    found, _ = _found(config.name, inputs, places, verify=verify)
+    found = observe(spec, verify=verify)
     if found.reusable:
-        return _reused(found, config.name, places)
-    _prepare(places)
-    # Imported late: what reads wheels' metadata and ELF files costs a warm build 0.1 s.
-    from artifact.building.environments import compilation
-
-    job = compilation.Job(
-        key=found.key,
-        inputs=inputs,
-        lock=lock,
-        interpreter=interpreter,
-        tools=tools,
-        declared=declared,
-        places=places,
-        workspace=(workspace or Path.cwd()).resolve(),
-    )
-    return _made(job, config, tell, lock_timeout=lock_timeout, verify=verify)
-
-
-def _made(
-    job: Job, config: Config, tell: Listener, *, lock_timeout: float, verify: bool
-) -> Environment:
-    """Compile an environment or take it from the store, unless another build just made it."""
-    from artifact.building.environments import compilation
-
-    places = job.places
-    with _building(job, config.name, lock_timeout, tell):
-        found, compared = _found(config.name, job.inputs, places, verify=verify)
+        return _reused(spec, found)
+    prepare(spec.caches)
+    with _building(spec, lock_timeout, tell):
+        # Another build may have made it while this one waited.
+        found = observe(spec, verify=verify)
         if found.reusable:
-            return _reused(found, config.name, places)
-        _spare_releases(found, places)
-        taken = _from_store(job, config, tell)
-        if taken is None:
-            for reason in found.reasons:
-                tell(Said(f"the environment is compiled: {reason}"))
-        made = taken or compilation.make(job, tell)
-    why = Why(
-        name=config.name, key=job.key, compared=compared, reasons=found.reasons, when=time.time()
-    )
-    _note(why, places)
-    return _environment(made, places, found.reasons, fetched=taken is not None)
+            return _reused(spec, found)
+        _spare_releases(spec, found)
+        return _made(spec, found, tell)
 
 
-def _found(
-    name: str, inputs: Mapping[str, Any], places: Places, *, verify: bool = False
-) -> tuple[Found, str]:
-    """Return what is there under a key, and the key it was compared with."""
-    identity = key.of(inputs)
-    path = places.environment(identity)
-    state = marker.look(places, identity)
-    if state.fresh and verify:
-        try:
-            changed = marker.changed_contents(places, identity, state)
-        except OSError as error:
-            changed = [f"{error.filename} cannot be read"]
-        if changed:
-            fault = f"the cached environment was modified: {changed[0]}"
-            state = State(state.marker, state.stamp, fault, tuple(changed))
-    if state.fresh:
-        return Found(identity, inputs, path, state, ()), identity
-    if state.fault:
-        return Found(identity, inputs, path, state, (state.fault,)), identity
-    newest = _newest(name, places)
-    if newest is None:
-        return Found(identity, inputs, path, state, (FIRST,)), ""
-    reasons = key.reasons(newest.inputs, inputs) or ("its key was not made by this version",)
-    return Found(identity, inputs, path, state, reasons), newest.key
+def _made(spec: EnvironmentSpec, found: Finding, tell: Listener) -> Environment:
+    """Take an environment from the store, or compile it."""
+    # Only where one has to be made: what reads wheels' metadata and ELF files costs a build that
+    # reuses its environment 0.1 s.
+    from artifact.building.environments import compilation, shared
+
+    taken = shared.take(spec, tell)
+    if taken is None:
+        for reason in found.reasons:
+            tell(Said(f"the environment is compiled: {reason}"))
+    made = taken or compilation.make(spec, tell)
+    _note(spec, found)
+    return Environment(spec.root, made, found.reasons, fetched=taken is not None)
 
 
-def _newest(name: str, places: Places) -> Marker | None:
+def _newest(name: str, caches: Caches) -> Marker | None:
     """Return the environment an application used last; that of any other if it never had one."""
-    there = marker.keys(places)
+    there = marker.keys(caches)
     for whose in (name, ""):
         for candidate in sorted(
-            there, key=lambda one: marker.last_used(places, one, whose), reverse=True
+            there, key=lambda one: marker.last_used(caches, one, whose), reverse=True
         ):
-            if whose and not marker.last_used(places, candidate, whose):
+            if whose and not marker.last_used(caches, candidate, whose):
                 break
-            if found := marker.load(places, candidate):
+            if found := marker.load(caches, candidate):
                 return found
     return None
 
 
-def _reused(found: Found, name: str, places: Places) -> Environment:
+def _reused(spec: EnvironmentSpec, found: Finding) -> Environment:
     assert found.state.marker is not None
-    marker.touch(places, found.key, name)
-    return _environment(found.state.marker, places, ())
+    marker.touch(spec.caches, spec.key, spec.config.name)
+    return Environment(spec.root, found.state.marker)
 
 
-def _from_store(job: Job, config: Config, tell: Listener) -> Marker | None:
-    """Take the environment that another runner compiled, where a store is configured."""
-    if not config.store.url:
-        return None
-    from artifact.building.environments import shared
-
-    return shared.take(job, config.name, config.store, tell)
-
-
-def _environment(
-    made: Marker, places: Places, reasons: tuple[str, ...], *, fetched: bool = False
-) -> Environment:
-    return Environment(
-        path=places.environment(made.key),
-        key=made.key,
-        inputs=made.inputs,
-        packages=made.packages,
-        python=made.python,
-        migrations=made.migrations,
-        reused=not reasons,
-        fetched=fetched,
-        reasons=reasons,
-    )
-
-
-def _spare_releases(found: Found, places: Places) -> None:
-    """Refuse to compile anew what a release on this machine runs from: it would lose its floor."""
-    releases = marker.releases(places, found.key)
-    if found.state.fault and found.path.exists() and releases:
+def _spare_releases(spec: EnvironmentSpec, found: Finding) -> None:
+    """Refuse to compile an environment again while a release on this machine runs from it."""
+    releases = marker.releases(spec.caches, spec.key)
+    if found.state.fault and spec.root.exists() and releases:
         raise BuildFailed(
             f"{found.state.fault}; it cannot be compiled anew, for the installed release "
-            f"{', '.join(releases)} runs from {found.path}",
+            f"{', '.join(releases)} runs from {spec.root}",
             hint="repair or remove that release first, or change [requirements] salt",
         )
 
 
-def _prepare(places: Places) -> None:
-    """Make the directory of environments, or say once and for all what it takes."""
-    try:
-        places.beside.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=places.beside):
-            pass
-        writable = os.access(places.environments, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise _unwritable(places, error.strerror or "an error") from error
-    if not writable:
-        raise _unwritable(places, "Permission denied")
-
-
-def _unwritable(places: Places, reason: str) -> BuildFailed:
-    return BuildFailed(
-        f"the environment has to be compiled in {places.environments}, where servers will have "
-        f"it, and that cannot be written: {reason}",
-        hint=f"once: sudo install -d -o $USER {places.environments}; or choose another site with "
-        "root = … in artifact.toml or the variable ARTIFACT_ROOT",
-    )
-
-
 @contextmanager
-def _building(job: Job, name: str, timeout: float, tell: Listener) -> Iterator[None]:
-    """Hold the environment's lock, after those who build it, and wait until nobody reads it."""
-    doing = f"building the environment {job.key[:12]} of {name}"
+def _building(spec: EnvironmentSpec, timeout: float, tell: Listener) -> Iterator[None]:
+    """Hold the environment's lock: wait for other builds of it, and until nobody reads it."""
+    doing = f"building the environment {spec.key[:12]} of {spec.config.name}"
     deadline = time.monotonic() + timeout
-    lock = job.places.lock(job.key)
-    lease = job.places.lease(job.key)
+    lock, lease = spec.caches.lock(spec.key), spec.caches.lease(spec.key)
     with contextlib.ExitStack() as stack:
         try:
             descriptor = stack.enter_context(files.locked(lock, doing=doing))
@@ -286,28 +201,32 @@ def _building(job: Job, name: str, timeout: float, tell: Listener) -> Iterator[N
         yield
 
 
-def _note(why: Why, places: Places) -> None:
-    marker.touch(places, why.key, why.name)
+def _note(spec: EnvironmentSpec, found: Finding) -> None:
+    marker.touch(spec.caches, spec.key, spec.config.name)
+    why = Why(
+        name=spec.config.name,
+        key=spec.key,
+        compared=found.compared,
+        reasons=found.reasons,
+        when=time.time(),
+    )
     with contextlib.suppress(OSError):
-        files.write(places.why, msgspec.json.encode(why))
+        files.write(spec.caches.why, msgspec.json.encode(why))
 
 
-def last_miss(places: Places) -> Why | None:
+def last_miss(caches: Caches) -> Why | None:
     """Return why the last build that reused no environment did not."""
-    try:
-        return msgspec.json.decode(places.why.read_bytes(), type=Why)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    return load_kept(caches.why, Why)
 
 
 @contextmanager
-def in_use(environment: Environment, places: Places) -> Iterator[None]:
+def in_use(environment: Environment, caches: Caches) -> Iterator[None]:
     """Hold an environment for the block: nobody removes or rebuilds it meanwhile.
 
     Raises:
         BuildFailed: it was removed before we held it.
     """
-    with files.flocked(places.lease(environment.key), fcntl.LOCK_SH):
+    with files.flocked(caches.lease(environment.key), fcntl.LOCK_SH):
         if not (environment.path / marker.NAME).exists():
             raise BuildFailed(
                 f"the environment {environment.path} was removed while it was about to be used",
@@ -316,7 +235,7 @@ def in_use(environment: Environment, places: Places) -> Iterator[None]:
         yield
 
 
-def packed(environment: Environment, places: Places, level: int, tell: Listener) -> Packed:
+def packed(environment: Environment, caches: Caches, level: int, tell: Listener) -> Packed:
     """Return the environment as the component "venv", packed once and kept.
 
     A kept one has the bytes a new one would have: same codec, same level, same tree.
@@ -324,21 +243,21 @@ def packed(environment: Environment, places: Places, level: int, tell: Listener)
     Raises:
         BuildFailed: it was modified since it was made, or the disk is full.
     """
-    kept = load_packed(places.pack(environment.key), codec=codec(level))
+    kept = load_packed(caches.pack(environment.key), codec=codec(level))
     if kept is not None:
         return kept
-    entries = _entries(environment, places)
+    entries = _entries(environment, caches)
     return writer.pack(
         entries,
-        places.pack(environment.key),
+        caches.pack(environment.key),
         name=ENVIRONMENT_COMPONENT,
         level=level,
         tell=tell,
     )
 
 
-def _entries(environment: Environment, places: Places) -> list[Entry]:
-    state = marker.look(places, environment.key)
+def _entries(environment: Environment, caches: Caches) -> list[Entry]:
+    state = marker.observe(caches, environment.key)
     if not state.fresh:
         raise BuildFailed(
             f"the environment {environment.path} changed during the build: "
@@ -351,11 +270,7 @@ def _entries(environment: Environment, places: Places) -> list[Entry]:
     ]
     for item in stamp.items(state.stamp):
         path, full = f"{ENVIRONMENT_PREFIX}{item.path}", f"{root}/{item.path}"
-        if item.kind == "link":
-            entries.append(Entry(path, "link", target=os.readlink(full)))
-        elif item.kind == "directory":
-            entries.append(Entry(path, "directory"))
-        else:
-            mode = 0o755 if item.executable else 0o644
-            entries.append(Entry(path, "file", mode, source=full))
+        target = os.readlink(full) if item.kind == "link" else ""
+        source = full if item.kind == "file" else None
+        entries.append(Entry(path, item.kind, item.mode, target, source))
     return entries

@@ -14,7 +14,7 @@ import msgspec
 from artifact import process, variables
 from artifact.building.environments import elf
 from artifact.building.environments.elf import Binary
-from artifact.building.environments.interpreter import Interpreter
+from artifact.building.interpreter import Interpreter
 
 _PATH_CHARACTER = re.compile(rb"[\w.\-]")
 _ALSO_ON_PATH = "/sbin:/usr/sbin"
@@ -65,7 +65,7 @@ def inspect(
         compiled, holds = _look(full, search)
         if holds:
             holding.append(path)
-        if compiled and (binary := elf.read(root, path, platform)):
+        if compiled and (binary := elf.read_binary(root, path, platform)):
             binaries.append(binary)
     libraries, missing = _resolve(root, binaries, interpreter)
     return Findings(
@@ -153,7 +153,7 @@ def _beside(root: Path, binary: Binary, name: str) -> bool:
 
     It need not be among the binaries: a link to one is none.
     """
-    return any((root / directory / name).exists() for directory in elf.places(binary))
+    return any((root / directory / name).exists() for directory in elf.search_directories(binary))
 
 
 def _in_absolute(binary: Binary, name: str) -> bool:

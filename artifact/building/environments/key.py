@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from artifact.building.environments.interpreter import Interpreter
 from artifact.building.locking.pins import Lock
-from artifact.building.locking.tools import Tools
+from artifact.building.locking.tools.contract import Tools
 
 SCHEMA = 2
 """Raised when this program compiles in another way, so that no older environment is reused."""
@@ -35,12 +34,7 @@ _LABELS = {
 
 
 def inputs(
-    root: str,
-    lock: Lock,
-    interpreter: Interpreter,
-    tools: Tools,
-    declared: Mapping[str, str],
-    salt: str,
+    root: str, lock: Lock, tools: Tools, declared: Mapping[str, str], salt: str
 ) -> dict[str, Any]:
     """Return everything that decides the content of an environment, ready for JSON.
 
@@ -48,6 +42,7 @@ def inputs(
     the workspace. The dictionary travels in every artifact's manifest, so declared variables,
     which may hold a token, are represented by a digest.
     """
+    interpreter = lock.interpreter
     return {
         "schema": SCHEMA,
         "root": root,
@@ -70,7 +65,7 @@ def inputs(
     }
 
 
-def of(inputs: Mapping[str, Any]) -> str:
+def key_of(inputs: Mapping[str, Any]) -> str:
     """Return the key: the first 32 hex digits of the sha256 of the inputs' canonical JSON."""
     canonical = msgspec.json.encode(inputs, order="sorted")
     return hashlib.sha256(canonical).hexdigest()[:_KEY_DIGITS]

@@ -21,8 +21,8 @@ from artifact import files, manifest
 from artifact.archive import toc
 from artifact.archive.format import ENVIRONMENT_PREFIX
 from artifact.archive.packed import Packed, load_packed
+from artifact.building.caches import Caches, load_kept
 from artifact.building.environments import stamp
-from artifact.building.places import Places
 from artifact.site import ENVIRONMENT_DIRECTORY, Site
 
 NAME = ".artifact-env.json"
@@ -50,7 +50,7 @@ class State(msgspec.Struct, frozen=True):
     marker: Marker | None = None
     stamp: bytes = b""
     fault: str = ""
-    """Why it must not be reused, though something is there; empty when nothing is, too."""
+    """Why it must not be reused; empty when it may be, or when nothing is there."""
     differences: tuple[str, ...] = ()
     """One sentence a path."""
 
@@ -59,7 +59,7 @@ class State(msgspec.Struct, frozen=True):
         return self.marker is not None and not self.fault
 
 
-def seal(root: Path, places: Places, marker: Marker) -> None:
+def seal(root: Path, caches: Caches, marker: Marker) -> None:
     """Finish an environment: take its stamp, then write its marker, last of all.
 
     Raises:
@@ -68,28 +68,28 @@ def seal(root: Path, places: Places, marker: Marker) -> None:
     content = msgspec.json.encode(marker, order="sorted")
     digest = hashlib.sha256(content).hexdigest().encode()
     taken = stamp.take(root, leaving_out=frozenset({NAME}))
-    files.write(places.stamp(marker.key), digest + b"\n" + taken)
+    files.write(caches.stamp(marker.key), digest + b"\n" + taken)
     # A crash here leaves an environment without a marker, which the next build removes. Its data
     # need not be durable yet: what a power cut takes shows in the sizes of the stamp.
     files.write(root / NAME, content, mode=0o444)
     root.chmod(0o555)
 
 
-def look(places: Places, key: str) -> State:
+def observe(caches: Caches, key: str) -> State:
     """Return the state of an environment by one sweep over the sizes and times of its files."""
-    root = places.environment(key)
+    root = caches.environment(key)
     if not root.exists():
-        gone = places.stamp(key).exists()
+        gone = caches.stamp(key).exists()
         return State(fault="the cached environment was deleted" if gone else "")
     try:
         content = (root / NAME).read_bytes()
         marker = msgspec.json.decode(content, type=Marker)
     except FileNotFoundError:
-        return State(fault=_unfinished(places, key))
+        return State(fault=_unfinished(caches, key))
     except (OSError, msgspec.MsgspecError) as error:
         return State(fault=f"the cached environment's {NAME} cannot be read: {error}")
     try:
-        digest, _, before = places.stamp(key).read_bytes().partition(b"\n")
+        digest, _, before = caches.stamp(key).read_bytes().partition(b"\n")
         now = stamp.take(root, leaving_out=frozenset({NAME}))
     except OSError as error:
         return State(marker, fault=f"the cached environment cannot be checked: {error}")
@@ -99,8 +99,8 @@ def look(places: Places, key: str) -> State:
     return State(marker, before, _modified(differences), tuple(differences))
 
 
-def _unfinished(places: Places, key: str) -> str:
-    if places.stamp(key).exists():
+def _unfinished(caches: Caches, key: str) -> str:
+    if caches.stamp(key).exists():
         return f"the cached environment is half-deleted: {NAME} is missing"
     return "an earlier build of it was interrupted"
 
@@ -115,7 +115,7 @@ def _modified(differences: list[str]) -> str:
     )
 
 
-def changed_contents(places: Places, key: str, state: State) -> list[str]:
+def changed_contents(caches: Caches, key: str, state: State) -> list[str]:
     """Compare every file with what was packed; return a sentence for each that differs.
 
     An environment that was never packed has nothing to compare with.
@@ -123,11 +123,11 @@ def changed_contents(places: Places, key: str, state: State) -> list[str]:
     Raises:
         OSError: a file cannot be read.
     """
-    packed = load_packed(places.pack(key))
+    packed = load_packed(caches.pack(key))
     if packed is None:
         return []
     lines = frozenset(_lines(packed))
-    root = places.environment(key)
+    root = caches.environment(key)
     return [
         f"{item.path} was changed"
         for item in stamp.items(state.stamp)
@@ -143,26 +143,23 @@ def _lines(packed: Packed) -> list[str]:
 
 
 def _record(root: Path, item: stamp.Item) -> toc.Record:
-    path = f"{ENVIRONMENT_PREFIX}{item.path}"
     full = os.path.join(root, item.path)
-    if item.kind == "link":
-        return toc.Record("link", 0o777, 0, "", path, os.readlink(full))
-    if item.kind == "directory":
-        return toc.Record("directory", 0o755, 0, "", path, "")
-    mode = 0o755 if item.executable else 0o644
-    return toc.Record("file", mode, item.size, files.sha256(full), path, "")
+    digest = files.sha256(full) if item.kind == "file" else ""
+    target = os.readlink(full) if item.kind == "link" else ""
+    path = f"{ENVIRONMENT_PREFIX}{item.path}"
+    return toc.Record(item.kind, item.mode, item.size, digest, path, target)
 
 
-def touch(places: Places, key: str, name: str) -> None:
-    """Note that an application uses an environment, for `prune` and for naming reasons."""
+def touch(caches: Caches, key: str, name: str) -> None:
+    """Note that an application uses an environment; `prune` and `cache why` go by it."""
     # Another user's environment may be used without the right to note it.
     with contextlib.suppress(OSError):
-        places.used(key, name).touch()
+        caches.used(key, name).touch()
 
 
-def last_used(places: Places, key: str, name: str = "") -> float:
+def last_used(caches: Caches, key: str, name: str = "") -> float:
     """Return when an environment was last used, by an application or by any; 0 for never."""
-    found = [places.used(key, name)] if name else places.beside.glob(f"{key}.used-by-*")
+    found = [caches.used(key, name)] if name else caches.beside.glob(f"{key}.used-by-*")
     times = [0.0]
     for path in found:
         with contextlib.suppress(OSError):
@@ -170,10 +167,10 @@ def last_used(places: Places, key: str, name: str = "") -> float:
     return max(times)
 
 
-def keys(places: Places) -> list[str]:
+def keys(caches: Caches) -> list[str]:
     """Return the keys under which something lies among the environments, finished or not."""
     try:
-        names = os.listdir(places.environments)
+        names = os.listdir(caches.environments)
     except OSError:
         return []
     # Only what is named like a key: anything else in this directory is not ours to touch.
@@ -185,9 +182,9 @@ def is_key(name: str) -> bool:
     return _KEY.fullmatch(name) is not None
 
 
-def releases(places: Places, key: str) -> list[str]:
+def releases(caches: Caches, key: str) -> list[str]:
     """Return the releases installed on this very machine that run from an environment."""
-    links = sorted(Site(Path(places.root)).releases.glob(f"*/{ENVIRONMENT_DIRECTORY}"))
+    links = sorted(Site(Path(caches.root)).releases.glob(f"*/{ENVIRONMENT_DIRECTORY}"))
     # `current` and `previous` are links to releases that are listed anyway.
     return [
         link.parent.name
@@ -196,9 +193,6 @@ def releases(places: Places, key: str) -> list[str]:
     ]
 
 
-def load(places: Places, key: str) -> Marker | None:
+def load(caches: Caches, key: str) -> Marker | None:
     """Return an environment's marker, unchecked; None when it has none."""
-    try:
-        return msgspec.json.decode((places.environment(key) / NAME).read_bytes(), type=Marker)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    return load_kept(caches.environment(key) / NAME, Marker)

@@ -17,9 +17,8 @@ from artifact.archive import unpacking, writer
 from artifact.archive.format import ENVIRONMENT_COMPONENT, ENVIRONMENT_PREFIX
 from artifact.archive.opening import Artifact
 from artifact.building.environments import compilation, key, marker
-from artifact.building.environments.compilation import Job
 from artifact.building.environments.marker import Marker
-from artifact.configuration.store_section import StoreSection
+from artifact.building.environments.spec import EnvironmentSpec
 from artifact.errors import ArtifactError, ArtifactRejected
 from artifact.manifest import Manifest
 from artifact.process import ChildFailed
@@ -45,36 +44,34 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     """Offset and length of its members in the object."""
 
 
-def take(job: Job, name: str, section: StoreSection, tell: Listener) -> Marker | None:
-    """Unpack the environment of a job at its path, when the store has it; None when not.
+def take(spec: EnvironmentSpec, tell: Listener) -> Marker | None:
+    """Unpack an environment at its path, when the store has it; None when not.
 
     The caller holds its lock. Whatever goes wrong is a warning: it can still be compiled.
-
-    Args:
-        name: the application's.
     """
-    if not section.url:
+    config = spec.config
+    if not config.store.url:
         return None
-    staged = job.places.beside / f"{job.key}.fetched"
+    staged = spec.caches.beside / f"{spec.key}.fetched"
     try:
-        store = open_store(section.url, section)
-        found = store.pointer(addresses.environment(name, job.key))
-        return None if found is None else _take(job, store, found[0], staged, tell)
+        store = open_store(config.store.url, config.store)
+        found = store.pointer(addresses.environment(config.name, spec.key))
+        return None if found is None else _take(spec, store, found[0], staged, tell)
     except (ArtifactError, ChildFailed, OSError, msgspec.MsgspecError) as error:
-        compilation.remove(job.places, job.key)
+        compilation.remove(spec.caches, spec.key)
         hint = error.hint if isinstance(error, ArtifactError) else ""
-        tell(Warned(f"the store's environment {job.key[:12]} is of no use: {error}", hint))
+        tell(Warned(f"the store's environment {spec.key[:12]} cannot be used: {error}", hint))
         return None
     finally:
         files.remove_tree(staged)
-        files.remove_tree(_arriving(job))
+        files.remove_tree(_arriving(spec))
 
 
 def offer(store: Store, manifest: Manifest, digest: str, name: str, tell: Listener) -> bool:
     """Tell other runners that an artifact in the store holds a compiled environment.
 
-    Nothing is done, and False returned, unless `ARTIFACT_CACHE_WRITE` is 1. A failure is a warning:
-    the artifact itself is in the store.
+    Do nothing and return False unless `ARTIFACT_CACHE_WRITE` is 1. A failure is a warning, for the
+    artifact itself is in the store.
 
     Args:
         digest: the artifact's identity.
@@ -104,10 +101,12 @@ def offer(store: Store, manifest: Manifest, digest: str, name: str, tell: Listen
     return True
 
 
-def _take(job: Job, store: Store, pointer: bytes, staged: Path, tell: Listener) -> Marker:
+def _take(
+    spec: EnvironmentSpec, store: Store, pointer: bytes, staged: Path, tell: Listener
+) -> Marker:
     shared = msgspec.json.decode(pointer, type=Shared)
-    with remote.open_artifact(store, shared.artifact, keep=lambda _: _arriving(job)) as artifact:
-        _compare(job, shared, artifact)
+    with remote.open_artifact(store, shared.artifact, keep=lambda _: _arriving(spec)) as artifact:
+        _compare(spec, shared, artifact)
         files.remove_tree(staged)
         download = remote.download_of(artifact)
         unpacking.extract(
@@ -118,39 +117,39 @@ def _take(job: Job, store: Store, pointer: bytes, staged: Path, tell: Listener) 
             read_only=True,
             tell=download.telling(tell) if download else tell,
         )
-        made = _settle(job, staged)
+        made = _settle(spec, staged)
         # What arrived is the pack that this build would write: nothing is compressed again.
-        writer.take_out(artifact, ENVIRONMENT_COMPONENT, job.places.pack(job.key))
+        writer.take_out(artifact, ENVIRONMENT_COMPONENT, spec.caches.pack(spec.key))
         fetched = download.counted.fetched if download else artifact.size
     tell(Said(f"the environment comes from {shared.artifact}: {fetched / 1e6:.1f} MB fetched"))
     return made
 
 
-def _arriving(job: Job) -> Path:
+def _arriving(spec: EnvironmentSpec) -> Path:
     """Return where what arrives is put; a killed build goes on with it."""
-    return job.places.beside / f"{job.key}.arriving"
+    return spec.caches.beside / f"{spec.key}.arriving"
 
 
-def _settle(job: Job, staged: Path) -> Marker:
-    """Give a fetched environment its place, and its marker when it proved to be the one wanted."""
+def _settle(spec: EnvironmentSpec, staged: Path) -> Marker:
+    """Put a fetched environment in its place, check that it is the right one, and seal it."""
     content = (staged / marker.NAME).read_bytes()
     made = msgspec.json.decode(content, type=Marker)
-    if made.key != job.key or made.inputs != _plain(job.inputs):
+    if made.key != spec.key or made.inputs != _plain(spec.inputs):
         raise ArtifactRejected("its marker is that of another environment")
     (staged / marker.NAME).unlink()
-    compilation.remove(job.places, job.key)
+    compilation.remove(spec.caches, spec.key)
     # A crash from here to the marker leaves an environment without one: it is not taken for
     # finished, and the next build makes it anew.
-    os.rename(staged, job.root)
-    compilation.try_out(job)
-    marker.seal(job.root, job.places, made)
-    if (job.root / marker.NAME).read_bytes() != content:
+    os.rename(staged, spec.root)
+    compilation.try_out(spec)
+    marker.seal(spec.root, spec.caches, made)
+    if (spec.root / marker.NAME).read_bytes() != content:
         raise ArtifactRejected("its marker was written by another version of artifact")
     return made
 
 
-def _compare(job: Job, shared: Shared, artifact: Artifact) -> None:
-    """Refuse what is not the environment that this job would compile.
+def _compare(spec: EnvironmentSpec, shared: Shared, artifact: Artifact) -> None:
+    """Refuse what is not the environment that this build would compile.
 
     Raises:
         ArtifactRejected: it is another.
@@ -159,9 +158,11 @@ def _compare(job: Job, shared: Shared, artifact: Artifact) -> None:
     inputs = manifest.environment.inputs
     if artifact.digest != shared.digest:
         raise ArtifactRejected(f"{shared.artifact} is {artifact.digest}, not {shared.digest}")
-    if not job.key == manifest.environment.key == key.of(inputs) or inputs != _plain(job.inputs):
+    if not spec.key == manifest.environment.key == key.key_of(inputs) or inputs != _plain(
+        spec.inputs
+    ):
         raise ArtifactRejected(f"{shared.artifact} holds another environment")
-    if manifest.root != job.places.root or artifact.interpreter != str(job.interpreter.path):
+    if manifest.root != spec.caches.root or artifact.interpreter != str(spec.interpreter.path):
         raise ArtifactRejected(f"{shared.artifact} is for another site or interpreter")
     if [c.tree for c in manifest.components if c.name == ENVIRONMENT_COMPONENT] != [shared.tree]:
         raise ArtifactRejected(f"{shared.artifact} holds another tree than was announced")

@@ -26,6 +26,7 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFDIR: "directory",
     stat.S_IFLNK: "link",
 }
+_MODES = {"directory": 0o755, "link": 0o777}
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -34,8 +35,10 @@ class Item(msgspec.Struct, frozen=True):
     path: str
     """Relative to the environment."""
     kind: Kind
-    executable: bool
+    mode: int
+    """As archives have it: 0644 or 0755 for files, 0755 for directories, 0777 for links."""
     size: int
+    """Of a file; else 0."""
 
 
 def take(root: Path, *, leaving_out: frozenset[str] = frozenset()) -> bytes:
@@ -90,7 +93,8 @@ def items(stamp: bytes) -> Iterator[Item]:
         bits = int(mode, 8)
         kind = _KINDS.get(stat.S_IFMT(bits))
         if kind is not None:
-            yield Item(path, kind, bool(bits & 0o100) and kind == "file", int(size))
+            archived = _MODES.get(kind) or (0o755 if bits & 0o100 else 0o644)
+            yield Item(path, kind, archived, int(size) if kind == "file" else 0)
 
 
 def differences(before: bytes, now: bytes) -> list[str]:

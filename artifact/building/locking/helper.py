@@ -12,26 +12,26 @@ from importlib import metadata
 from pathlib import Path
 
 from artifact import files, process, variables
-from artifact.building.environments.interpreter import Interpreter
+from artifact.building.caches import Caches
+from artifact.building.interpreter import Interpreter
 from artifact.building.locking import indexes
 from artifact.building.locking.indexes import Indexes
-from artifact.building.places import Places
 from artifact.errors import BuildFailed
 
 _SECONDS = 600.0
 _LOCK_SECONDS = 900.0
 
 
-def with_pip(interpreter: Interpreter, places: Places) -> Path:
+def with_pip(interpreter: Interpreter, caches: Caches) -> Path:
     """Return the Python of a virtualenv that holds pip alone; made without network.
 
     Raises:
         BuildFailed: it cannot be made.
     """
-    return _helper("pip", "", interpreter, places, None)
+    return _helper("pip", "", interpreter, caches, None)
 
 
-def with_pip_tools(interpreter: Interpreter, settings: Indexes, places: Places) -> Path:
+def with_pip_tools(interpreter: Interpreter, settings: Indexes, caches: Caches) -> Path:
     """Return the Python of a virtualenv that holds pip-tools; made once with the index's help.
 
     Raises:
@@ -39,20 +39,16 @@ def with_pip_tools(interpreter: Interpreter, settings: Indexes, places: Places) 
     """
     # Older Pythons get the newest pip-tools that knows them.
     requirement = f"pip-tools<={metadata.version('pip-tools')}"
-    return _helper("pip-tools", requirement, interpreter, places, settings)
+    return _helper("pip-tools", requirement, interpreter, caches, settings)
 
 
 def _helper(
-    name: str,
-    requirement: str,
-    interpreter: Interpreter,
-    places: Places,
-    settings: Indexes | None,
+    name: str, requirement: str, interpreter: Interpreter, caches: Caches, settings: Indexes | None
 ) -> Path:
     decides = f"{interpreter.path} {interpreter.version} {interpreter.abi} {requirement} "
     decides += metadata.version("virtualenv")
     digest = hashlib.sha256(decides.encode()).hexdigest()[:16]
-    directory = places.cache / "helpers" / f"{name}-{digest}"
+    directory = caches.shared / "helpers" / f"{name}-{digest}"
     python, done = directory / "bin" / "python", directory / ".complete"
     if done.exists():
         return python

@@ -13,8 +13,9 @@ import configparser
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from artifact import redaction
@@ -65,6 +66,16 @@ class Options:
     """Normalised names, or ":all:"."""
     only_binary: tuple[str, ...] = ()
 
+    def joined(self, later: Options) -> Options:
+        """Return these and later ones together, which decide where there can be only one value."""
+        both: dict[str, Any] = {}
+        for one in fields(self):
+            first, second = getattr(self, one.name), getattr(later, one.name)
+            both[one.name] = (*first, *second) if isinstance(first, tuple) else second or first
+        for name in ("no_binary", "only_binary"):
+            both[name] = tuple(sorted(set(both[name])))
+        return Options(**both)
+
 
 @dataclass(frozen=True, slots=True)
 class Indexes:
@@ -86,30 +97,28 @@ class Indexes:
         return tuple(sorted(found))
 
 
-def read(options: Options, environment: Mapping[str, str]) -> Indexes:
+def read_settings(options: Options, environment: Mapping[str, str]) -> Indexes:
     """Return what pip would use for requirement files with these options.
 
     Raises:
         UsageError: a configuration file of pip's is malformed.
     """
     found = configuration(environment)
-    flag = {name: _is_set(found.pop(name, "")) for name in ("no-index", "pre", "prefer-binary")}
-    no_binary, only_binary = _words(found, "no-binary"), _words(found, "only-binary")
-    merged = Options(
-        index_url=options.index_url or found.pop("index-url", None),
-        extra_index_urls=(*_words(found, "extra-index-url"), *options.extra_index_urls),
-        find_links=(*_words(found, "find-links"), *options.find_links),
-        trusted_hosts=(*_words(found, "trusted-host"), *options.trusted_hosts),
-        no_index=flag["no-index"] or options.no_index,
-        pre=flag["pre"] or options.pre,
-        prefer_binary=flag["prefer-binary"] or options.prefer_binary,
-        no_binary=_names(no_binary, options.no_binary),
-        only_binary=_names(only_binary, options.only_binary),
+    configured = Options(
+        index_url=found.pop("index-url", None),
+        extra_index_urls=_words(found, "extra-index-url"),
+        find_links=_words(found, "find-links"),
+        trusted_hosts=_words(found, "trusted-host"),
+        no_index=_is_set(found, "no-index"),
+        pre=_is_set(found, "pre"),
+        prefer_binary=_is_set(found, "prefer-binary"),
+        no_binary=_names(found, "no-binary"),
+        only_binary=_names(found, "only-binary"),
     )
     rest = {name: value for name, value in found.items() if name not in _NOT_HANDED_ON}
     names = (*_FOR_UV_ITSELF, *_NETWORK)
     kept = {name: value for name, value in environment.items() if name.startswith(names)}
-    return Indexes(merged, rest, kept)
+    return Indexes(configured.joined(options), rest, kept)
 
 
 def nowhere() -> Indexes:
@@ -199,14 +208,14 @@ def _words(found: dict[str, str], name: str) -> tuple[str, ...]:
     return tuple(found.pop(name, "").split())
 
 
-def _names(configured: tuple[str, ...], own: tuple[str, ...]) -> tuple[str, ...]:
+def _names(found: dict[str, str], name: str) -> tuple[str, ...]:
     """Return names of `--no-binary` and the like; configuration separates them by commas."""
-    listed = [name for words in configured for name in words.split(",")]
-    return tuple(sorted({*(name for name in listed if name and name != ":none:"), *own}))
+    listed = found.pop(name, "").replace(",", " ").split()
+    return tuple(name for name in listed if name != ":none:")
 
 
-def _is_set(value: str) -> bool:
-    return value.strip().lower() in {"1", "true", "yes", "on", "y", "t"}
+def _is_set(found: dict[str, str], name: str) -> bool:
+    return found.pop(name, "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}
 
 
 def base(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,16 +11,16 @@ from pathlib import Path
 import msgspec
 
 from artifact import files, steps, variables
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.locking import indexes, requirement_files, requirements, tools, wheelhouse
-from artifact.building.locking.entries import Entry
-from artifact.building.locking.indexes import Indexes
-from artifact.building.locking.pins import Lock as Lock
-from artifact.building.locking.pins import Pin as Pin
-from artifact.building.locking.pins import portable_text, text_of
-from artifact.building.locking.requirements import Input
-from artifact.building.locking.wheelhouse import Wheel
-from artifact.building.places import Places
+from artifact.building.caches import Caches, prepare
+from artifact.building.interpreter import Interpreter
+from artifact.building.locking import indexes, requirement_files, requirements, wheelhouse
+from artifact.building.locking.context import BuildContext
+from artifact.building.locking.pins import Lock, Pin, portable_text, text_of
+from artifact.building.locking.requirement import Requirement
+from artifact.building.locking.requirements import ProjectRequirements
+from artifact.building.locking.tools import toolchain, uv
+from artifact.building.locking.tools.contract import ResolveRequest
+from artifact.building.locking.wheel_building import Wheel
 from artifact.configuration.artifact_toml import RequirementsSection
 from artifact.errors import ArtifactError, BuildFailed, UsageError
 
@@ -29,14 +29,23 @@ SCHEMA = 1
 _LOCK_SECONDS = 1800.0
 
 
-class _Job(msgspec.Struct, frozen=True):
-    """What one call works for."""
+class LockRequest(msgspec.Struct, frozen=True):
+    """A project whose requirements are to be locked, and what for."""
 
     project: Path
     section: RequirementsSection
     interpreter: Interpreter
-    places: Places
+    caches: Caches
     tell: steps.Listener
+
+
+class _Job(msgspec.Struct, frozen=True):
+    """What a project requires, and how it is got."""
+
+    project: Path
+    section: RequirementsSection
+    found: ProjectRequirements
+    context: BuildContext
 
 
 class Relocked(msgspec.Struct, frozen=True):
@@ -50,15 +59,7 @@ class Relocked(msgspec.Struct, frozen=True):
     after: Mapping[str, str]
 
 
-def lock_for(
-    project: Path,
-    section: RequirementsSection,
-    interpreter: Interpreter,
-    places: Places,
-    tell: steps.Listener,
-    *,
-    upgrade: bool = False,
-) -> Lock:
+def lock_for(request: LockRequest, *, upgrade: bool = False) -> Lock:
     """Return the lock of a project, resolving its requirements when there is no lock of them.
 
     What was resolved once is used until the requirements change; nothing is started then.
@@ -71,27 +72,25 @@ def lock_for(
         BuildFailed: they cannot be resolved, or a link cannot be built to a wheel.
         Locked: another run has been resolving the same for half an hour.
     """
-    job = _Job(project, section, interpreter, places, tell)
-    found = requirements.read(project, section, interpreter, requirements.find(project, section))
-    settings = indexes.read(found.options, variables.everything())
-    wheels = _wheels(job, found.entries, settings)
+    job = _read(request)
+    found = job.found
+    wheels = _wheels(found.entries, job.context)
     entries = found.entries
     if found.origin == requirements.LOCK:
-        _warn_of_age(job, found)
+        _warn_of_age(job)
     if found.kind == "uv.lock":
-        entries = _once(job, found, found.digest, lambda: _export(job), again=upgrade)
+        entries = _once(job, found.digest, lambda: _export(job), again=upgrade)
     elif not found.pinned:
-        entries = _resolved_once(job, found, settings, wheels, upgrade=upgrade)
-    wheels |= _wheels(job, entries, settings)
+        entries = _resolved_once(job, wheels, upgrade=upgrade)
+    wheels |= _wheels(entries, job.context)
     pins = _pins(entries, wheels, found.origin)
     return Lock(
         pins,
         text_of(pins),
         found.origin,
         resolved=not found.pinned,
-        flags=settings.flags,
-        interpreter=interpreter,
-        indexes=settings,
+        interpreter=request.interpreter,
+        indexes=job.context.indexes,
     )
 
 
@@ -101,16 +100,7 @@ def build_variables(section: RequirementsSection) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def relock(
-    project: Path,
-    section: RequirementsSection,
-    interpreter: Interpreter,
-    places: Places,
-    tell: steps.Listener,
-    *,
-    upgrade: bool = False,
-    names: Sequence[str] = (),
-) -> Relocked:
+def relock(request: LockRequest, *, upgrade: bool = False, names: Sequence[str] = ()) -> Relocked:
     """Resolve a project's unpinned requirements anew, keeping the versions of `requirements.lock`.
 
     Nothing is written: `Relocked.text` is what belongs into it.
@@ -123,16 +113,12 @@ def relock(
         UsageError: there is nothing to lock, or it is malformed or not allowed.
         BuildFailed: it cannot be resolved.
     """
-    job = _Job(project, section, interpreter, places, tell)
-    paths = requirements.find(project, section, locks=False)
-    found = requirements.read(project, section, interpreter, paths)
-    settings = indexes.read(found.options, variables.everything())
-    wheels = _wheels(job, found.entries, settings)
-    earlier = _earlier(job)
-    entries = _resolve(
-        job, found, settings, wheels, existing=earlier, upgrade=upgrade, names=tuple(names)
-    )
-    wheels |= _wheels(job, entries, settings)
+    job = _read(request, locks=False)
+    found = job.found
+    wheels = _wheels(found.entries, job.context)
+    earlier = _earlier(job.project)
+    entries = _resolve(job, wheels, existing=earlier, upgrade=upgrade, names=tuple(names))
+    wheels |= _wheels(entries, job.context)
     before = {entry.name: entry.version for entry in earlier}
     after = {pin.name: pin.version for pin in _pins(entries, wheels, found.origin)}
     for name in names:
@@ -144,13 +130,25 @@ def relock(
     return Relocked(found.origin, portable_text(entries), before, after)
 
 
-def _warn_of_age(job: _Job, lock: Input) -> None:
+def _read(request: LockRequest, *, locks: bool = True) -> _Job:
+    project, section, interpreter = request.project, request.section, request.interpreter
+    paths = requirements.find(project, section, locks=locks)
+    found = requirements.read_requirements(project, section, interpreter, paths)
+    settings = indexes.read_settings(found.options, variables.everything())
+    declared = build_variables(section)
+    context = BuildContext(interpreter, settings, declared, request.caches, request.tell)
+    return _Job(project, section, found, context)
+
+
+def _warn_of_age(job: _Job) -> None:
     """Warn when the file a lock was made from asks for something else by now."""
-    path = requirements.source_of_lock(job.project)
+    path, lock = requirements.source_of_lock(job.project), job.found
     if path is None:
         return
     try:
-        asked = requirements.read(job.project, job.section, job.interpreter, [path])
+        asked = requirements.read_requirements(
+            job.project, job.section, job.context.interpreter, [path]
+        )
     except ArtifactError:
         return  # the build does not use that file, whatever is wrong with it
     pinned = {entry.name: entry.version for entry in lock.entries}
@@ -160,7 +158,7 @@ def _warn_of_age(job: _Job, lock: Input) -> None:
         version = pinned.get(entry.name)
         if version is None or not requirements.satisfies(version, entry.specifier):
             has = f"{entry.name} {version}" if version else f"no {entry.name}"
-            job.tell(
+            job.context.tell(
                 steps.Warned(
                     f"{entry.where} asks for {entry.name}{entry.specifier}, "
                     f"but {lock.origin} has {has}; the build uses {lock.origin}",
@@ -170,50 +168,43 @@ def _warn_of_age(job: _Job, lock: Input) -> None:
             return
 
 
-def _earlier(job: _Job) -> tuple[Entry, ...]:
+def _earlier(project: Path) -> tuple[Requirement, ...]:
     """Return the pins of the project's lock that a resolver can start from."""
-    path = job.project / requirements.LOCK
+    path = project / requirements.LOCK
     if not path.is_file():
         return ()
-    parsed = requirement_files.parse(path, job.project, variables.everything())
+    parsed = requirement_files.parse(path, project, variables.everything())
     return tuple(entry for entry in parsed.entries if entry.kind == "index" and entry.pinned)
 
 
-def _wheels(job: _Job, entries: Iterable[Entry], settings: Indexes) -> dict[str, Wheel]:
+def _wheels(entries: Iterable[Requirement], context: BuildContext) -> dict[str, Wheel]:
     """Return the wheels of the links among entries, by the link as it is written."""
-    declared = build_variables(job.section)
-    return {
-        entry.written: wheelhouse.build_link(
-            entry, job.interpreter, settings, job.places, declared, job.tell
-        )
-        for entry in entries
-        if entry.kind != "index"
-    }
+    links = (entry for entry in entries if entry.kind != "index")
+    return {entry.written: wheelhouse.build_link(entry, context) for entry in links}
 
 
 def _export(job: _Job) -> str:
-    from artifact.building.locking.tools import uv
-
-    job.tell(steps.Said("reading uv.lock"))
-    return uv.export(job.project, job.section.extras, job.section.groups, job.interpreter)
+    job.context.tell(steps.Said("reading uv.lock"))
+    return uv.export(job.project, job.section.extras, job.section.groups, job.context)
 
 
 def _resolved_once(
-    job: _Job, found: Input, settings: Indexes, wheels: Mapping[str, Wheel], *, upgrade: bool
-) -> tuple[Entry, ...]:
+    job: _Job, wheels: Mapping[str, Wheel], *, upgrade: bool
+) -> tuple[Requirement, ...]:
     fresh = False
+    origin = job.found.origin
 
     def make() -> str:
         nonlocal fresh
         fresh = True
-        job.tell(steps.Said(f"resolving {found.origin} with {job.section.tools}"))
-        return portable_text(_resolve(job, found, settings, wheels, upgrade=upgrade))
+        job.context.tell(steps.Said(f"resolving {origin} with {job.section.tools}"))
+        return portable_text(_resolve(job, wheels, upgrade=upgrade))
 
-    entries = _once(job, found, _digest(job, found), make, again=upgrade)
+    entries = _once(job, _digest(job), make, again=upgrade)
     when = "now, for this and the next builds" if fresh else "by an earlier build"
-    job.tell(
+    job.context.tell(
         steps.Said(
-            f"{found.origin} is not pinned with hashes: its {len(entries)} packages were "
+            f"{origin} is not pinned with hashes: its {len(entries)} packages were "
             f"resolved {when}; `artifact lock` writes {requirements.LOCK}, to be committed"
         )
     )
@@ -221,41 +212,31 @@ def _resolved_once(
 
 
 def _once(
-    job: _Job, found: Input, digest: str, make: Callable[[], str], *, again: bool
-) -> tuple[Entry, ...]:
+    job: _Job, digest: str, make: Callable[[], str], *, again: bool
+) -> tuple[Requirement, ...]:
     """Return the entries kept under a digest, making them when there are none."""
-    path = job.places.resolved(digest)
+    caches = job.context.caches
+    path = caches.resolved(digest)
     if again or not path.is_file():
-        _make_directory(job.places)
+        prepare(caches)
         guard = path.with_name(f".{path.name}.lock")
-        doing = f"resolving {found.origin} of {job.project}"
+        doing = f"resolving {job.found.origin} of {job.project}"
         with files.locked(guard, doing=doing, wait=_LOCK_SECONDS):
             if again or not path.is_file():
                 files.write(path, make())
     parsed = requirement_files.parse(path, job.project, variables.everything())
     # A kept lock holds no credentials; the project's own file may.
-    links = {entry.written: entry.link for entry in found.entries if entry.kind != "index"}
+    links = {entry.written: entry.link for entry in job.found.entries if entry.kind != "index"}
     entries = (
         replace(entry, link=links.get(entry.written, entry.link)) for entry in parsed.entries
     )
-    return requirements.applying(entries, job.interpreter)
+    return requirements.applying(entries, job.context.interpreter)
 
 
-def _make_directory(places: Places) -> None:
-    try:
-        places.beside.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BuildFailed(
-            f"{error.filename or places.beside} cannot be created: {error.strerror}",
-            hint=f"run once: sudo install -d -o {variables.get('USER', 'USER')} "
-            f"{places.environments}; or name another place in artifact.toml: root",
-        ) from error
-
-
-def _digest(job: _Job, found: Input) -> str:
+def _digest(job: _Job) -> str:
     """Return what decides the resolution: neither comments nor order, nor where the index is."""
 
-    def rows(entries: Iterable[Entry]) -> list[list[object]]:
+    def rows(entries: Iterable[Requirement]) -> list[list[object]]:
         found: list[list[object]] = [
             [
                 entry.name,
@@ -269,11 +250,11 @@ def _digest(job: _Job, found: Input) -> str:
         ]
         return sorted(found, key=json.dumps)
 
-    interpreter, options = job.interpreter, found.options
+    interpreter, options = job.context.interpreter, job.found.options
     decides = {
         "schema": SCHEMA,
-        "entries": rows(found.entries),
-        "constraints": rows(found.constraints),
+        "entries": rows(job.found.entries),
+        "constraints": rows(job.found.constraints),
         "options": [options.pre, options.prefer_binary, options.no_binary, options.only_binary],
         "interpreter": [interpreter.implementation, interpreter.version, interpreter.abi],
         "platform": interpreter.platform,
@@ -284,29 +265,26 @@ def _digest(job: _Job, found: Input) -> str:
 
 def _resolve(
     job: _Job,
-    found: Input,
-    settings: Indexes,
     wheels: Mapping[str, Wheel],
     *,
-    existing: Iterable[Entry] = (),
+    existing: Iterable[Requirement] = (),
     upgrade: bool = False,
     names: tuple[str, ...] = (),
-) -> tuple[Entry, ...]:
+) -> tuple[Requirement, ...]:
     """Return every package that is needed, pinned with hashes; links stay links."""
-    wanted = tools.Wanted(
-        requirements=_flat(found, settings, wheels),
+    found = job.found
+    request = ResolveRequest(
+        requirements=_flat(job, wheels),
         constraints="".join(f"{entry.name}{entry.specifier}\n" for entry in found.constraints),
         existing=portable_text(existing),
         upgrade=upgrade,
         upgrade_names=names,
         origin=found.origin,
-        interpreter=job.interpreter,
-        indexes=settings,
-        variables=build_variables(job.section),
+        context=job.context,
     )
-    text = tools.named(job.section.tools).resolve(wanted, job.places, job.tell)
+    text = toolchain(job.section.tools).resolve(request)
     with files.scratch() as scratch:
-        path = scratch / "requirements.lock"
+        path = scratch / requirements.LOCK
         path.write_text(text)
         parsed = requirement_files.parse(path, scratch, {})
     links = {
@@ -321,12 +299,12 @@ def _resolve(
     )
 
 
-def _flat(found: Input, settings: Indexes, wheels: Mapping[str, Wheel]) -> str:
+def _flat(job: _Job, wheels: Mapping[str, Wheel]) -> str:
     """Return the requirements as one file without includes, markers, indexes and links."""
-    options = settings.options
+    options = job.context.indexes.options
     lines = [f"--no-binary {name}" for name in options.no_binary]
     lines += [f"--only-binary {name}" for name in options.only_binary]
-    for entry in found.entries:
+    for entry in job.found.entries:
         extras = f"[{','.join(entry.extras)}]" if entry.extras else ""
         if entry.kind == "index":
             lines.append(f"{entry.name}{extras}{entry.specifier}")
@@ -336,7 +314,7 @@ def _flat(found: Input, settings: Indexes, wheels: Mapping[str, Wheel]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _held(entry: Entry, given: Entry | None, found: Input) -> Entry:
+def _held(entry: Requirement, given: Requirement | None, found: ProjectRequirements) -> Requirement:
     """Return a resolved entry with no other hashes than the project allows."""
     hashes = entry.hashes
     if given is not None and given.hashes:
@@ -351,7 +329,9 @@ def _held(entry: Entry, given: Entry | None, found: Input) -> Entry:
     return replace(entry, hashes=hashes, marker="", settings=settings)
 
 
-def _pins(entries: Iterable[Entry], wheels: Mapping[str, Wheel], origin: str) -> tuple[Pin, ...]:
+def _pins(
+    entries: Iterable[Requirement], wheels: Mapping[str, Wheel], origin: str
+) -> tuple[Pin, ...]:
     pins: dict[str, Pin] = {}
     for entry in entries:
         if entry.kind == "index":

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.locking.entries import Entry
+from artifact.building.interpreter import Interpreter
 from artifact.building.locking.indexes import Indexes
+from artifact.building.locking.requirement import Requirement
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -20,8 +20,6 @@ class Pin(msgspec.Struct, frozen=True):
     version: str
     hashes: tuple[str, ...]
     """Of every file that may be installed for it, sorted: "sha256:…"."""
-    marker: str = ""
-    """Always empty so far: a lock's pins are those whose marker applies."""
     source: str = ""
     """What a wheel of ours was built from: "git+https://…@<commit>", "./libs/ledger sha256:…";
     empty for a package of an index."""
@@ -51,10 +49,13 @@ class Lock:
     """The file it comes from: "requirements.lock", "requirements.txt"."""
     resolved: bool
     """Whether it was worked out from an unpinned file, now or in an earlier build."""
-    flags: tuple[str, ...] = ()
-    """`--no-binary` and the like, for the environment's key."""
-    interpreter: Interpreter = field(repr=False, kw_only=True)
-    indexes: Indexes = field(repr=False, kw_only=True)
+    interpreter: Interpreter = field(repr=False)
+    indexes: Indexes = field(repr=False)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """`--no-binary` and the like, for the environment's key."""
+        return self.indexes.flags
 
     @property
     def identities(self) -> tuple[tuple[str, ...], ...]:
@@ -72,8 +73,8 @@ def _lines(pin: Pin) -> str:
     return origin + _wrapped(f"{pin.name}=={pin.version}", pin.settings, pin.hashes)
 
 
-def portable_text(entries: Iterable[Entry]) -> str:
-    """Return the lock that is committed: links stay links, for each machine builds its own wheel.
+def portable_text(entries: Iterable[Requirement]) -> str:
+    """Return the lock that is committed. Links stay links: each machine builds its own wheel.
 
     Entries from an index must be pinned.
     """
@@ -86,7 +87,7 @@ def portable_text(entries: Iterable[Entry]) -> str:
     return "".join(lines[key] for key in sorted(lines))
 
 
-def _portable(entry: Entry) -> str:
+def _portable(entry: Requirement) -> str:
     if entry.kind == "path":
         return entry.written
     if entry.kind == "index":

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,8 +21,8 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from artifact import redaction
-from artifact.building.locking.entries import Entry, parse_entry
 from artifact.building.locking.indexes import Options
+from artifact.building.locking.requirement import Requirement, parse_requirement, shown_path
 from artifact.errors import UsageError
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -33,8 +34,8 @@ _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 class Parsed(msgspec.Struct, frozen=True):
     """What requirement files say together."""
 
-    entries: tuple[Entry, ...] = ()
-    constraints: tuple[Entry, ...] = ()
+    entries: tuple[Requirement, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
     options: Options = msgspec.field(default_factory=Options)
 
 
@@ -63,22 +64,20 @@ class _Parser(optparse.OptionParser):
 
 def _parser() -> _Parser:
     parser = _Parser(add_help_option=False)
-    parser.add_option("-i", "--index-url", "--pypi-url", dest="index_url")
-    parser.add_option("--extra-index-url", action="append", dest="extra_index_urls")
-    parser.add_option("-f", "--find-links", action="append", dest="find_links")
-    parser.add_option("--trusted-host", action="append", dest="trusted_hosts")
-    parser.add_option("--no-binary", action="append", dest="no_binary")
-    parser.add_option("--only-binary", action="append", dest="only_binary")
+    parser.add_option("-i", "--index-url", "--pypi-url")
+    parser.add_option("--extra-index-url", action="append")
+    parser.add_option("-f", "--find-links", action="append")
+    parser.add_option("--trusted-host", action="append")
+    parser.add_option("--no-binary", action="append")
+    parser.add_option("--only-binary", action="append")
     for flag in ("--no-index", "--pre", "--prefer-binary", "--require-hashes"):
         parser.add_option(flag, action="store_true", default=False)
-    parser.add_option("-r", "--requirement", dest="requirement")
-    parser.add_option("-c", "--constraint", dest="constraint")
-    parser.add_option("-e", "--editable", dest="editable")
-    parser.add_option("--hash", action="append", dest="hashes")
-    parser.add_option(
-        "-C", "--config-settings", "--config-setting", action="append", dest="settings"
-    )
-    parser.add_option("--use-feature", action="append", dest="features")
+    parser.add_option("-r", "--requirement")
+    parser.add_option("-c", "--constraint")
+    parser.add_option("-e", "--editable")
+    parser.add_option("--hash", action="append")
+    parser.add_option("-C", "--config-settings", "--config-setting", action="append")
+    parser.add_option("--use-feature", action="append")
     return parser
 
 
@@ -86,8 +85,8 @@ class _Reader:
     """Collects over nested files."""
 
     def __init__(self, project: Path, environment: Mapping[str, str]) -> None:
-        self.entries: list[Entry] = []
-        self.constraints: list[Entry] = []
+        self.entries: list[Requirement] = []
+        self.constraints: list[Requirement] = []
         self.options = Options()
         self._project = project
         self._environment = environment
@@ -96,7 +95,7 @@ class _Reader:
         self._no_options = self._options.get_default_values()
 
     def read(self, path: Path, *, constraint: bool, included_at: str) -> None:
-        shown = _shown(path, self._project)
+        shown = shown_path(path, self._project)
         if path.resolve() in self._open:
             raise UsageError(
                 f"{included_at}: {shown} includes itself", hint="remove one of the `-r` lines"
@@ -111,13 +110,13 @@ class _Reader:
         hashes = _HASH.findall(expanded)
         text, options = self._split(_HASH.sub("", expanded) if hashes else expanded, where)
         if text:
-            entry = parse_entry(
+            entry = parse_requirement(
                 text,
                 self._project,
                 where,
                 raw=text if raw == expanded else self._split(raw, where)[0],
-                hashes=[*hashes, *(options.hashes or ())],
-                settings=options.settings or (),
+                hashes=[*hashes, *(options.hash or ())],
+                settings=options.config_settings or (),
             )
             (self.constraints if constraint else self.entries).append(entry)
         elif options.editable:
@@ -201,24 +200,22 @@ def _expand(line: str, environment: Mapping[str, str]) -> str:
 
 
 def _options(before: Options, found: optparse.Values, directory: Path) -> Options:
-    links = [_find_links(link, directory) for link in found.find_links or ()]
+    line = Options(
+        index_url=found.index_url,
+        extra_index_urls=tuple(found.extra_index_url or ()),
+        find_links=tuple(_find_links(link, directory) for link in found.find_links or ()),
+        trusted_hosts=tuple(found.trusted_host or ()),
+        no_index=found.no_index,
+        pre=found.pre,
+        prefer_binary=found.prefer_binary,
+        require_hashes=found.require_hashes,
+    )
     no_binary, only_binary = before.no_binary, before.only_binary
     for value in found.no_binary or ():
         no_binary, only_binary = _binary(value, no_binary, only_binary)
     for value in found.only_binary or ():
         only_binary, no_binary = _binary(value, only_binary, no_binary)
-    return Options(
-        index_url=found.index_url or before.index_url,
-        extra_index_urls=(*before.extra_index_urls, *(found.extra_index_urls or ())),
-        find_links=(*before.find_links, *links),
-        trusted_hosts=(*before.trusted_hosts, *(found.trusted_hosts or ())),
-        no_index=before.no_index or found.no_index,
-        pre=before.pre or found.pre,
-        prefer_binary=before.prefer_binary or found.prefer_binary,
-        require_hashes=before.require_hashes or found.require_hashes,
-        no_binary=no_binary,
-        only_binary=only_binary,
-    )
+    return replace(before.joined(line), no_binary=no_binary, only_binary=only_binary)
 
 
 def _find_links(link: str, directory: Path) -> str:
@@ -260,8 +257,3 @@ def _refuse_editable(target: str, where: str) -> NoReturn:
         "instead of going into the environment",
         hint=hint,
     )
-
-
-def _shown(path: Path, project: Path) -> str:
-    relative = os.path.relpath(path, project)
-    return str(path) if relative.startswith("../..") else relative

@@ -13,8 +13,8 @@ from packaging.requirements import InvalidRequirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.locking.entries import Entry, parse_entry
+from artifact.building.interpreter import Interpreter
+from artifact.building.locking.requirement import Requirement, parse_requirement
 from artifact.configuration.artifact_toml import RequirementsSection
 from artifact.configuration.toml_document import read_toml
 from artifact.errors import BuildFailed, UsageError
@@ -35,7 +35,7 @@ def has_dependencies(path: Path, section: RequirementsSection) -> bool:
 
 def read_pyproject(
     path: Path, shown: str, project: Path, section: RequirementsSection, interpreter: Interpreter
-) -> tuple[Entry, ...]:
+) -> tuple[Requirement, ...]:
     """Return `project.dependencies`, with those of the chosen extras and dependency groups.
 
     Args:
@@ -65,11 +65,11 @@ def read_pyproject(
     optional = _table(about, "optional-dependencies")
     for extra in section.extras:
         texts += _extra(extra, optional, shown)
-    entries: list[Entry] = []
+    entries: list[Requirement] = []
     seen: set[str] = set()
     texts += _groups(content, section, shown)
     while texts:
-        entry = parse_entry(texts.pop(0), project, shown)
+        entry = parse_requirement(texts.pop(0), project, shown)
         if entry.name != own or entry.kind != "index" or not own:
             entries.append(entry)
             continue
@@ -107,7 +107,7 @@ def _groups(content: Mapping[str, Any], section: RequirementsSection, shown: str
 
 def read_pylock(
     path: Path, shown: str, project: Path, section: RequirementsSection, interpreter: Interpreter
-) -> tuple[Entry, ...]:
+) -> tuple[Requirement, ...]:
     """Return the packages of a pylock.toml that are for an interpreter.
 
     Raises:
@@ -140,7 +140,7 @@ def read_pylock(
     )
 
 
-def _locked(package: Package, path: Path, project: Path, shown: str) -> Entry:
+def _locked(package: Package, path: Path, project: Path, shown: str) -> Requirement:
     where = f"{shown}: {package.name}"
     if package.vcs is not None:
         tail = f"#subdirectory={package.vcs.subdirectory}" if package.vcs.subdirectory else ""
@@ -156,7 +156,7 @@ def _locked(package: Package, path: Path, project: Path, shown: str) -> Entry:
     found = [wheel.hashes for wheel in package.wheels or ()]
     found += [file.hashes for file in (package.sdist, package.archive) if file is not None]
     hashes = {_hash(hashes) for hashes in found} - {""}
-    entry = parse_entry(text, project, where, hashes=sorted(hashes))
+    entry = parse_requirement(text, project, where, hashes=sorted(hashes))
     return replace(entry, name=package.name)
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from packaging import requirements as pep508
 from packaging.markers import Marker
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from artifact import variables
-from artifact.building.environments.interpreter import Interpreter
+from artifact.building.interpreter import Interpreter
 from artifact.building.locking import indexes, requirement_files, requirement_tables
-from artifact.building.locking.entries import Entry
 from artifact.building.locking.indexes import Options
+from artifact.building.locking.requirement import Requirement, shown_path
 from artifact.building.locking.requirement_files import Parsed
 from artifact.configuration.artifact_toml import RequirementsSection
 from artifact.errors import UsageError
@@ -40,15 +40,15 @@ _UNPINNED = ("requirements.in", "requirements.txt", "pyproject.toml")
 Kind = Literal["requirements", "uv.lock"]
 
 
-class Input(msgspec.Struct, frozen=True):
+class ProjectRequirements(msgspec.Struct, frozen=True):
     """Everything a project says about what it requires."""
 
     origin: str
     """The file or files, as the user knows them: "requirements.txt"."""
     kind: Kind
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Requirement, ...] = ()
     """Those whose marker applies to the interpreter."""
-    constraints: tuple[Entry, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
     options: Options = msgspec.field(default_factory=Options)
     pinned: bool = False
     """Whether it is a lock: every entry, of any marker, is pinned with hashes."""
@@ -71,7 +71,8 @@ def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> 
         for path in paths:
             if not path.is_file():
                 raise UsageError(
-                    f"requirements.files: there is no file {_shown(path, project)} in {project}",
+                    "requirements.files: "
+                    f"there is no file {shown_path(path, project)} in {project}",
                     hint="correct the name, or remove the key to have the files found",
                 )
         return paths
@@ -94,9 +95,9 @@ def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> 
     )
 
 
-def read(
+def read_requirements(
     project: Path, section: RequirementsSection, interpreter: Interpreter, paths: Iterable[Path]
-) -> Input:
+) -> ProjectRequirements:
     """Read requirement files, locks and pyproject.toml files.
 
     Raises:
@@ -108,13 +109,11 @@ def read(
         return _uv_lock(project, section, paths)
     parts = [_part(path, project, section, interpreter) for path in paths]
     entries = tuple(entry for part in parts for entry in part.entries)
-    options = Options()
-    for part in parts:
-        options = _join(options, part.options)
+    options = reduce(Options.joined, (part.options for part in parts), Options())
     pinned = _is_lock(paths, entries)
     _hold_to_hashes(entries, options, pinned=pinned)
-    return Input(
-        origin=", ".join(_shown(path, project) for path in paths),
+    return ProjectRequirements(
+        origin=", ".join(shown_path(path, project) for path in paths),
         kind="requirements",
         entries=applying(entries, interpreter),
         constraints=applying(_constraints(project, parts), interpreter),
@@ -123,7 +122,7 @@ def read(
     )
 
 
-def _constraints(project: Path, parts: Iterable[Parsed]) -> tuple[Entry, ...]:
+def _constraints(project: Path, parts: Iterable[Parsed]) -> tuple[Requirement, ...]:
     """Return the constraints of requirement files, and those that pip is configured with."""
     found = [entry for part in parts for entry in part.constraints]
     for path in indexes.constraint_files(variables.everything()):
@@ -138,7 +137,7 @@ def _constraints(project: Path, parts: Iterable[Parsed]) -> tuple[Entry, ...]:
     return tuple(found)
 
 
-def _is_lock(paths: Iterable[Path], entries: Iterable[Entry]) -> bool:
+def _is_lock(paths: Iterable[Path], entries: Iterable[Requirement]) -> bool:
     """Tell whether entries are all there is: links alone do not say what they depend on."""
     entries = tuple(entries)
     if not all(entry.pinned for entry in entries):
@@ -147,7 +146,7 @@ def _is_lock(paths: Iterable[Path], entries: Iterable[Entry]) -> bool:
     return named or not entries or any(entry.kind == "index" for entry in entries)
 
 
-def applying(entries: Iterable[Entry], interpreter: Interpreter) -> tuple[Entry, ...]:
+def applying(entries: Iterable[Requirement], interpreter: Interpreter) -> tuple[Requirement, ...]:
     """Return the entries whose marker applies to an interpreter, without their markers.
 
     Raises:
@@ -164,27 +163,12 @@ def applying(entries: Iterable[Entry], interpreter: Interpreter) -> tuple[Entry,
 def _part(
     path: Path, project: Path, section: RequirementsSection, interpreter: Interpreter
 ) -> Parsed:
-    shown = _shown(path, project)
+    shown = shown_path(path, project)
     if path.name == "pyproject.toml":
         return Parsed(requirement_tables.read_pyproject(path, shown, project, section, interpreter))
     if path.name.startswith("pylock.") and path.suffix == ".toml":
         return Parsed(requirement_tables.read_pylock(path, shown, project, section, interpreter))
     return requirement_files.parse(path, project, variables.everything())
-
-
-def _join(first: Options, second: Options) -> Options:
-    return Options(
-        index_url=second.index_url or first.index_url,
-        extra_index_urls=(*first.extra_index_urls, *second.extra_index_urls),
-        find_links=(*first.find_links, *second.find_links),
-        trusted_hosts=(*first.trusted_hosts, *second.trusted_hosts),
-        no_index=first.no_index or second.no_index,
-        pre=first.pre or second.pre,
-        prefer_binary=first.prefer_binary or second.prefer_binary,
-        require_hashes=first.require_hashes or second.require_hashes,
-        no_binary=tuple(sorted({*first.no_binary, *second.no_binary})),
-        only_binary=tuple(sorted({*first.only_binary, *second.only_binary})),
-    )
 
 
 def _applies(marker: str, environment: Mapping[str, str], where: str) -> bool:
@@ -197,7 +181,7 @@ def _applies(marker: str, environment: Mapping[str, str], where: str) -> bool:
         ) from error
 
 
-def _hold_to_hashes(entries: Iterable[Entry], options: Options, *, pinned: bool) -> None:
+def _hold_to_hashes(entries: Iterable[Requirement], options: Options, *, pinned: bool) -> None:
     if not options.require_hashes or pinned:
         return
     loose = next(entry for entry in entries if not entry.pinned)
@@ -208,7 +192,9 @@ def _hold_to_hashes(entries: Iterable[Entry], options: Options, *, pinned: bool)
     )
 
 
-def _uv_lock(project: Path, section: RequirementsSection, paths: tuple[Path, ...]) -> Input:
+def _uv_lock(
+    project: Path, section: RequirementsSection, paths: tuple[Path, ...]
+) -> ProjectRequirements:
     if len(paths) > 1:
         raise UsageError(
             "requirements.files: uv.lock cannot be joined with other files",
@@ -217,18 +203,15 @@ def _uv_lock(project: Path, section: RequirementsSection, paths: tuple[Path, ...
     beside = paths[0].with_name("pyproject.toml")
     if not beside.is_file():
         raise UsageError(
-            f"{_shown(paths[0], project)} has no pyproject.toml beside it",
+            f"{shown_path(paths[0], project)} has no pyproject.toml beside it",
             hint="commit pyproject.toml too: uv.lock belongs to it",
         )
     digest = hashlib.sha256(repr((section.extras, section.groups)).encode())
     for path in (paths[0], beside):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return Input(_shown(paths[0], project), "uv.lock", pinned=True, digest=digest.hexdigest())
-
-
-def _shown(path: Path, project: Path) -> str:
-    relative = os.path.relpath(path, project)
-    return str(path) if relative.startswith("../..") else relative
+    return ProjectRequirements(
+        shown_path(paths[0], project), "uv.lock", pinned=True, digest=digest.hexdigest()
+    )
 
 
 def source_of_lock(project: Path) -> Path | None:
@@ -240,7 +223,7 @@ def source_of_lock(project: Path) -> Path | None:
 
 
 def satisfies(version: str, specifier: str) -> bool:
-    """Tell whether a version is within a range; a range nobody can read takes any."""
+    """Tell whether a version is within a range; a malformed range allows any version."""
     try:
         return SpecifierSet(specifier).contains(version, prereleases=True)
     except InvalidSpecifier:
@@ -254,8 +237,8 @@ def name_of(text: str) -> str:
         UsageError: there is none.
     """
     try:
-        return canonicalize_name(Requirement(text).name)
-    except InvalidRequirement as error:
+        return canonicalize_name(pep508.Requirement(text).name)
+    except pep508.InvalidRequirement as error:
         raise UsageError(
             f"{text!r} is not the name of a package", hint="a name looks like `django`"
         ) from error

@@ -7,7 +7,7 @@ import re
 from packaging import tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from artifact.building.environments.interpreter import Interpreter
+from artifact.building.interpreter import Interpreter
 
 
 def supported(interpreter: Interpreter) -> frozenset[str]:

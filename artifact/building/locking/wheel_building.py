@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,12 +13,11 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from wheel.wheelfile import WheelError, WheelFile
 
 from artifact import files, process, steps, variables
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.locking import helper, indexes
+from artifact.building.caches import load_kept
+from artifact.building.locking import complaints, helper
+from artifact.building.locking.context import BuildContext, pip_environment
 from artifact.building.locking.indexes import Indexes
 from artifact.building.locking.pins import Pin
-from artifact.building.locking.tools import complaints
-from artifact.building.places import Places
 from artifact.errors import BuildFailed
 
 _SECONDS = 3600.0
@@ -45,19 +43,17 @@ class Wheel(msgspec.Struct, frozen=True):
         return Pin(self.name, self.version, (self.hash,), source=self.source)
 
 
-class Job(msgspec.Struct, frozen=True):
+class PipJob(msgspec.Struct, frozen=True):
     """Something pip has to build or to get."""
 
-    line: str
-    """For a requirements file of pip's; it may hold credentials."""
+    lines: str
+    """Of a requirements file for pip; they may hold credentials."""
     source: str
     shown: str
-    interpreter: Interpreter
-    indexes: Indexes
-    declared: Mapping[str, str]
+    context: BuildContext
 
 
-def build(job: Job, place: Path, places: Places, tell: steps.Listener) -> Wheel:
+def build(job: PipJob, place: Path) -> Wheel:
     """Return the wheel kept at a place, building it first when there is none.
 
     Raises:
@@ -66,19 +62,19 @@ def build(job: Job, place: Path, places: Places, tell: steps.Listener) -> Wheel:
     """
     if wheel := kept_at(place):
         return wheel
-    places.wheelhouse.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.with_name(f"{place.name}.lock")
     with files.locked(beside, doing=f"building {job.shown}", wait=_LOCK_SECONDS):
         if wheel := kept_at(place):
             return wheel
-        tell(steps.Said(f"building a wheel of {job.shown}"))
+        job.context.tell(steps.Said(f"building a wheel of {job.shown}"))
         files.remove_tree(place)
         # A crash leaves this directory, and the next build of the same wheel removes it.
         scratch = place.with_name(f".building-{place.name}")
         files.remove_tree(scratch)
         scratch.mkdir()
         try:
-            run_pip(job, "wheel", ["--no-deps", "--wheel-dir", "wheels"], scratch, places, tell)
+            run_pip(job, "wheel", ["--no-deps", "--wheel-dir", "wheels"], scratch)
             wheel = _read_back(scratch / "wheels", job)
             (scratch / "wheels" / "wheel.json").write_bytes(msgspec.json.encode(wheel))
             (scratch / "wheels").rename(place)
@@ -87,32 +83,18 @@ def build(job: Job, place: Path, places: Places, tell: steps.Listener) -> Wheel:
     return msgspec.structs.replace(wheel, path=str(place / wheel.filename))
 
 
-def run_pip(
-    job: Job,
-    command: str,
-    arguments: list[str],
-    directory: Path,
-    places: Places,
-    tell: steps.Listener,
-) -> None:
+def run_pip(job: PipJob, command: str, arguments: list[str], directory: Path) -> None:
     """Run `pip wheel` or `pip download` for a job's requirements; raises BuildFailed."""
     given = directory / "requirements.in"
     given.touch(mode=0o600)
-    given.write_text(job.line + "\n")
-    python = helper.with_pip(job.interpreter, places)
-    environment = {
-        **indexes.base(variables.everything()),
-        **indexes.for_pip(job.indexes),
-        **_downloads_only(job.indexes, directory / "cache"),
-        **job.declared,
-    }
+    given.write_text(job.lines)
+    context = job.context
+    python = helper.with_pip(context.interpreter, context.caches)
+    environment = pip_environment(context) | _downloads_only(context.indexes, directory / "cache")
     argv = [str(python), "-m", "pip", command, *arguments, "-r", given.name]
-    ear = complaints.Ear(tell)
-    try:
-        process.run(argv, cwd=directory, env=environment, timeout=_SECONDS, tell=ear)
-    except process.ChildFailed as error:
-        doing = f"building {job.shown}" if command == "wheel" else f"getting {job.shown}"
-        raise complaints.failed(error, doing, job.interpreter, ear) from error
+    doing = f"building {job.shown}" if command == "wheel" else f"getting {job.shown}"
+    with complaints.explained(doing, context) as hear:
+        process.run(argv, cwd=directory, env=environment, timeout=_SECONDS, tell=hear)
 
 
 def _downloads_only(settings: Indexes, directory: Path) -> dict[str, str]:
@@ -132,7 +114,7 @@ def _downloads_only(settings: Indexes, directory: Path) -> dict[str, str]:
     return {"PIP_CACHE_DIR": str(directory)}
 
 
-def _read_back(directory: Path, job: Job) -> Wheel:
+def _read_back(directory: Path, job: PipJob) -> Wheel:
     """Check every file of a wheel against its RECORD, and return what it says of itself."""
     found = sorted(directory.glob("*.whl"))
     if len(found) != 1:
@@ -157,19 +139,17 @@ def _read_back(directory: Path, job: Job) -> Wheel:
 
 def kept_at(place: Path) -> Wheel | None:
     """Return the wheel that is kept at a place."""
-    try:
-        wheel = msgspec.json.decode((place / "wheel.json").read_bytes(), type=Wheel)
-    except (OSError, msgspec.MsgspecError):
+    wheel = load_kept(place / "wheel.json", Wheel)
+    if wheel is None or not (place / wheel.filename).is_file():
         return None
-    path = place / wheel.filename
-    return msgspec.structs.replace(wheel, path=str(path)) if path.is_file() else None
+    return msgspec.structs.replace(wheel, path=str(place / wheel.filename))
 
 
-def key(
-    what: str, interpreter: Interpreter, declared: Mapping[str, str], settings: tuple[str, ...]
-) -> str:
-    """Return the name of the place for what is built from something, in this situation."""
+def place_of(what: str, context: BuildContext, settings: tuple[str, ...]) -> Path:
+    """Return where the wheel built from something is kept, in this situation."""
+    interpreter = context.interpreter
     situation = [interpreter.abi, interpreter.feature, interpreter.platform, interpreter.libc]
     situation += [interpreter.system, *sorted(settings)]
-    decides = [what, situation, sorted(declared.items())]
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+    decides = [what, situation, sorted(context.declared.items())]
+    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:32]
+    return context.caches.wheelhouse / digest

@@ -14,24 +14,27 @@ import os
 import re
 import shutil
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-from packaging.utils import (
-    parse_sdist_filename,
-)
+from packaging.utils import parse_sdist_filename
 
-from artifact import files, steps
-from artifact.building.environments.interpreter import Interpreter
+from artifact import files
 from artifact.building.locking import indexes, requirements
-from artifact.building.locking.entries import Entry
-from artifact.building.locking.indexes import Indexes
+from artifact.building.locking.context import BuildContext
 from artifact.building.locking.pins import Lock, Pin, text_of
-from artifact.building.locking.wheel_building import Job, build, kept_at, key, run_pip
-from artifact.building.locking.wheel_building import Wheel as Wheel
-from artifact.building.places import Places
+from artifact.building.locking.requirement import Requirement
+from artifact.building.locking.wheel_building import (
+    PipJob,
+    Wheel,
+    build,
+    kept_at,
+    place_of,
+    run_pip,
+)
 from artifact.errors import BuildFailed, UsageError
 
 _CACHES = frozenset(
@@ -41,15 +44,7 @@ _CACHES = frozenset(
 _PRODUCTS = frozenset({"build", "dist", "venv", ".venv"})
 
 
-class Sdist(msgspec.Struct, frozen=True):
-    """A package of a lock that has to be built."""
-
-    pin: Pin
-    hash: str
-    """Of the sdist, one of the pin's."""
-
-
-def identity(entry: Entry) -> str:
+def identity(entry: Requirement) -> str:
     """Return what a link leads to, in words that change when the content does.
 
     Raises:
@@ -68,14 +63,7 @@ def identity(entry: Entry) -> str:
         ) from error
 
 
-def build_link(
-    entry: Entry,
-    interpreter: Interpreter,
-    settings: Indexes,
-    places: Places,
-    declared: Mapping[str, str],
-    tell: steps.Listener,
-) -> Wheel:
+def build_link(entry: Requirement, context: BuildContext) -> Wheel:
     """Return the wheel of a VCS commit, URL or local path, building it when it is not kept.
 
     Raises:
@@ -87,15 +75,15 @@ def build_link(
             f"{entry.where}: {entry.written} does not have the hash that stands there",
             hint="write the hash of the file as it is: `pip hash FILE`",
         )
-    place = places.wheelhouse / key(source, interpreter, declared, entry.settings)
+    place = place_of(source, context, entry.settings)
     with files.scratch() as scratch:
         link, secrets = _without_credentials(entry)
         if entry.kind == "path" and kept_at(place) is None:
             link = _copy(Path(entry.link), scratch / "source").as_uri()
         line = " ".join([link, *(f'--config-settings "{setting}"' for setting in entry.settings)])
         line += "".join(f" --hash={hash_}" for hash_ in entry.hashes if entry.kind == "url")
-        job = Job(line, source, entry.written, interpreter, settings, {**declared, **secrets})
-        wheel = build(job, place, places, tell)
+        with_secrets = replace(context, declared={**context.declared, **secrets})
+        wheel = build(PipJob(f"{line}\n", source, entry.written, with_secrets), place)
     if entry.name and wheel.name != entry.name:
         raise BuildFailed(
             f"{entry.where}: {entry.written} is {wheel.name}, not {entry.name}",
@@ -104,26 +92,19 @@ def build_link(
     return wheel
 
 
-def build_sdist(
-    sdist: Sdist,
-    lock: Lock,
-    places: Places,
-    declared: Mapping[str, str],
-    tell: steps.Listener,
-) -> Wheel:
+def build_sdist(pin: Pin, hash_: str, context: BuildContext) -> Wheel:
     """Return the wheel of an sdist of the index, building it when it is not kept.
+
+    Args:
+        hash_: the sdist's, one of the pin's.
 
     Raises:
         BuildFailed: it cannot be had or built, or it is not what it should be.
     """
-    pin = sdist.pin
-    place = places.wheelhouse / key(sdist.hash, lock.interpreter, declared, pin.settings)
+    pin = msgspec.structs.replace(pin, hashes=(hash_,))
     head = f"{pin.name}=={pin.version}"
-    options = [f'--config-settings "{setting}"' for setting in pin.settings]
-    line = " ".join([head, *options, f"--hash={sdist.hash}"])
-    text = f"--no-binary {pin.name}\n{line}"
-    job = Job(text, "", head, lock.interpreter, lock.indexes, declared)
-    wheel = build(job, place, places, tell)
+    place = place_of(hash_, context, pin.settings)
+    wheel = build(PipJob(f"--no-binary {pin.name}\n{text_of([pin])}", "", head, context), place)
     if (wheel.name, wheel.version) != (pin.name, pin.version):
         raise BuildFailed(
             f"the sdist of {head} built a wheel of {wheel.name} {wheel.version}",
@@ -132,53 +113,39 @@ def build_sdist(
     return wheel
 
 
-def build_wanted(
-    lock: Lock, places: Places, declared: Mapping[str, str], tell: steps.Listener
-) -> None:
-    """Build the packages of which `--no-binary` wants no wheel of the index.
+def build_wanted(lock: Lock, context: BuildContext) -> None:
+    """Build the packages that `--no-binary` names; their wheels on the index are not used.
 
     Raises:
         BuildFailed: one cannot be had or built.
     """
-    names = set(lock.indexes.options.no_binary)
+    names = set(context.indexes.options.no_binary)
     for pin in lock.pins:
-        if pin.source or not {pin.name, ":all:"} & names:
-            continue
-        if kept(pin, lock.interpreter, places, declared) is None:
+        wanted = not pin.source and {pin.name, ":all:"} & names
+        if wanted and kept(pin, context) is None:
             # Which of the hashes is the sdist's only the index knows; pip finds it.
-            build_any(pin, lock, places, declared, tell)
+            _build_any(pin, context)
 
 
-def build_any(
-    pin: Pin,
-    lock: Lock,
-    places: Places,
-    declared: Mapping[str, str],
-    tell: steps.Listener,
-) -> Wheel:
+def _build_any(pin: Pin, context: BuildContext) -> None:
     """Build the sdist of a pin, whichever of its hashes that has; raises BuildFailed."""
+    lines = f"--no-binary {pin.name}\n{text_of([_without_settings(pin)])}"
+    job = PipJob(lines, "", f"{pin.name}=={pin.version}", context)
     with files.scratch() as scratch:
-        hashes = " ".join(f"--hash={hash_}" for hash_ in pin.hashes)
-        line = f"--no-binary {pin.name}\n{pin.name}=={pin.version} {hashes}"
-        job = Job(line, "", f"{pin.name}=={pin.version}", lock.interpreter, lock.indexes, declared)
-        run_pip(job, "download", ["--no-deps", "--dest", "sdist"], scratch, places, tell)
+        run_pip(job, "download", ["--no-deps", "--dest", "sdist"], scratch)
         (found,) = (scratch / "sdist").iterdir()
         hash_ = f"sha256:{files.sha256(found)}"
-    return build_sdist(Sdist(pin, hash_), lock, places, declared, tell)
+    build_sdist(pin, hash_, context)
 
 
-def kept(
-    pin: Pin, interpreter: Interpreter, places: Places, declared: Mapping[str, str]
-) -> Wheel | None:
+def kept(pin: Pin, context: BuildContext) -> Wheel | None:
     """Return the wheel that stands for a pin: built from its source, or from its sdist."""
-    for what in (pin.source,) if pin.source else pin.hashes:
-        place = places.wheelhouse / key(what, interpreter, declared, pin.settings)
-        if wheel := kept_at(place):
-            return wheel
-    return None
+    sources = (pin.source,) if pin.source else pin.hashes
+    found = (kept_at(place_of(source, context, pin.settings)) for source in sources)
+    return next((wheel for wheel in found if wheel), None)
 
 
-def substitute(lock: Lock, places: Places, declared: Mapping[str, str], directory: Path) -> str:
+def substitute(lock: Lock, context: BuildContext, directory: Path) -> str:
     """Link the wheels kept for a lock into a directory; return the lock that asks for them.
 
     The installers check the wheel's own hash; the sdist's was checked when it was built.
@@ -186,22 +153,15 @@ def substitute(lock: Lock, places: Places, declared: Mapping[str, str], director
     directory.mkdir()
     pins = []
     for pin in lock.pins:
-        wheel = kept(pin, lock.interpreter, places, declared)
-        if wheel is None:
-            pins.append(msgspec.structs.replace(pin, settings=()))
-            continue
-        (directory / wheel.filename).symlink_to(wheel.path)
-        pins.append(msgspec.structs.replace(pin, hashes=(wheel.hash,), settings=()))
+        plain = _without_settings(pin)
+        if wheel := kept(pin, context):
+            (directory / wheel.filename).symlink_to(wheel.path)
+            plain = msgspec.structs.replace(plain, hashes=(wheel.hash,))
+        pins.append(plain)
     return text_of(pins)
 
 
-def collect(
-    lock: Lock,
-    places: Places,
-    declared: Mapping[str, str],
-    directory: Path,
-    tell: steps.Listener,
-) -> str:
+def collect(lock: Lock, context: BuildContext, directory: Path) -> str:
     """Bring a wheel of every pin into a new directory; return the lock that asks for them.
 
     Wheels of the index are downloaded and held to their hashes; what has none is built.
@@ -209,38 +169,27 @@ def collect(
     Raises:
         BuildFailed: a file cannot be had, does not have its hash, or cannot be built.
     """
-    text = substitute(lock, places, declared, directory)
-    wanted = [
-        msgspec.structs.replace(pin, settings=())
-        for pin in lock.pins
-        if kept(pin, lock.interpreter, places, declared) is None
-    ]
+    text = substitute(lock, context, directory)
+    wanted = [_without_settings(pin) for pin in lock.pins if kept(pin, context) is None]
     if not wanted:
         return text
-    job = Job(text_of(wanted), "", lock.origin, lock.interpreter, lock.indexes, declared)
+    job = PipJob(text_of(wanted), "", lock.origin, context)
     with files.scratch() as scratch:
         arguments = ["--no-deps", "--require-hashes", "--dest", str(directory)]
-        run_pip(job, "download", arguments, scratch, places, tell)
+        run_pip(job, "download", arguments, scratch)
     pins = {(pin.name, pin.version): pin for pin in lock.pins}
     for path in sorted(directory.iterdir()):
         if path.suffix == ".whl":
             continue
         name, version = parse_sdist_filename(path.name)
-        sdist = Sdist(pins[name, str(version)], f"sha256:{files.sha256(path)}")
-        wheel = build_sdist(sdist, lock, places, declared, tell)
+        wheel = build_sdist(pins[name, str(version)], f"sha256:{files.sha256(path)}", context)
         path.unlink()
         (directory / wheel.filename).symlink_to(wheel.path)
     with files.scratch() as scratch:
-        return substitute(lock, places, declared, scratch / "again")
+        return substitute(lock, context, scratch / "again")
 
 
-def write_wheelhouse(
-    lock: Lock,
-    places: Places,
-    declared: Mapping[str, str],
-    destination: Path,
-    tell: steps.Listener,
-) -> int:
+def write_wheelhouse(lock: Lock, context: BuildContext, destination: Path) -> int:
     """Write a wheel of every pin, and the lock, into a directory; return the number of wheels.
 
     It is installed without network by
@@ -260,20 +209,25 @@ def write_wheelhouse(
     # The old wheelhouse is replaced whole.
     with files.scratch(destination.parent, prefix=f".{destination.name}-artifact-") as scratch:
         wheels = scratch / "wheels"
-        text = collect(lock, places, declared, wheels, tell)
-        for path in list(wheels.iterdir()):
+        text = collect(lock, context, wheels)
+        found = list(wheels.iterdir())
+        for path in found:
             if path.is_symlink():
                 original = path.resolve()
                 path.unlink()
                 shutil.copyfile(original, path)
-        count = len(list(wheels.iterdir()))
         (wheels / requirements.LOCK).write_text(text)
         files.remove_tree(destination)
         wheels.rename(destination)
-    return count
+    return len(found)
 
 
-def _without_credentials(entry: Entry) -> tuple[str, dict[str, str]]:
+def _without_settings(pin: Pin) -> Pin:
+    """Return a pin as an installer takes it, which builds nothing."""
+    return msgspec.structs.replace(pin, settings=())
+
+
+def _without_credentials(entry: Requirement) -> tuple[str, dict[str, str]]:
     """Return the link for a requirements file, and variables that give git its credentials.
 
     pip passes a repository's URL to git as an argument, where everybody can read it; a header set
@@ -294,12 +248,12 @@ def _without_credentials(entry: Entry) -> tuple[str, dict[str, str]]:
 
 
 def _has_hash(path: Path, hashes: tuple[str, ...]) -> bool:
-    with path.open("rb") as stream:
-        return any(
-            hashlib.file_digest(stream, algorithm).hexdigest() == digest
-            for algorithm, _, digest in (hash_.partition(":") for hash_ in hashes)
-            if stream.seek(0) == 0
-        )
+    content = path.read_bytes()
+    found = {
+        f"{name}:{hashlib.new(name, content).hexdigest()}"
+        for name in ("sha256", "sha384", "sha512")
+    }
+    return not found.isdisjoint(hashes)
 
 
 def _content(path: Path) -> str:

@@ -11,12 +11,12 @@ import pytest
 from artifact import files, process
 from artifact.building import source
 from artifact.building.assets import django
-from artifact.building.assets import plan as assets
 from artifact.building.assets.plan import AssetTree
-from artifact.building.places import Places
+from artifact.building.caches import Caches
 from artifact.configuration.artifact_toml import Config, DjangoSection
 from artifact.errors import BuildFailed
 from artifact.steps import Ended, Event, Warned, nobody
+from tests.building.assets.running import build, content_of
 
 MANAGE = """\
 import os, sys
@@ -85,7 +85,7 @@ class Project:
 
     def __init__(self, directory: Path, environment: Path) -> None:
         self.top = directory / "shop"
-        self.places = Places(str(directory / "site"), directory / "cache")
+        self.caches = Caches(str(directory / "site"), directory / "cache")
         self.environment = environment
         self.events: list[Event] = []
         self.write(PROJECT)
@@ -100,11 +100,9 @@ class Project:
 
     def build(self, section: DjangoSection | None = None) -> AssetTree:
         self.events = []
-        config = Config(name="shop", root=self.places.root, django=section or DjangoSection())
-        snapshot = source.read(self.top, (), nobody)
-        return assets.build(
-            snapshot, config, self.environment, "k1", self.places, self.events.append
-        )
+        config = Config(name="shop", root=self.caches.root, django=section or DjangoSection())
+        snapshot = source.take_snapshot(self.top, (), nobody)
+        return build(snapshot, config, self.environment, "k1", self.caches, self.events.append)
 
     def refused(self, section: DjangoSection | None = None) -> BuildFailed:
         with pytest.raises(BuildFailed) as caught:
@@ -128,7 +126,7 @@ def project(tmp_path: Path, environment: Path) -> Project:
 
 
 def content(tree: AssetTree) -> dict[str, str]:
-    return {file.path: file.source.read_text("utf-8", "replace") for file in tree.files}
+    return {file.path: content_of(file).read_text("utf-8", "replace") for file in tree.files}
 
 
 def test_messages_static_files_and_compressed_ones_are_made_in_this_order(
@@ -293,7 +291,7 @@ def test_switched_off_steps_do_not_run(project: Project) -> None:
     tree = project.build(off)
     assert tree.files == ()
     assert tree.settings == "shop.settings"
-    assert not project.places.assets.exists()
+    assert not project.caches.assets.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ import pytest
 
 from artifact.building import source
 from artifact.building.assets import outputs
-from artifact.building.assets import plan as assets
 from artifact.building.assets.plan import AssetTree
-from artifact.building.places import Places
+from artifact.building.caches import Caches
 from artifact.configuration.artifact_toml import AssetSection, Config
 from artifact.errors import BuildFailed
 from artifact.steps import Ended, Event, Output, Warned
 from surroundings.repository import commit, git
+from tests.building.assets.running import build, content_of
 
 
 class Project:
@@ -29,7 +29,7 @@ class Project:
 
     def __init__(self, directory: Path) -> None:
         self.top = directory / "shop"
-        self.places = Places(str(directory / "site"), directory / "cache")
+        self.caches = Caches(str(directory / "site"), directory / "cache")
         self.environment = directory / "environment"
         self.ran = directory / "ran"
         (self.environment / "bin").mkdir(parents=True, exist_ok=True)
@@ -43,11 +43,9 @@ class Project:
 
     def build(self, *steps: AssetSection, key: str = "k1") -> AssetTree:
         self.events = []
-        config = Config(name="shop", root=self.places.root, assets=steps)
-        snapshot = source.read(self.top, (), lambda _event: None)
-        return assets.build(
-            snapshot, config, self.environment, key, self.places, self.events.append
-        )
+        config = Config(name="shop", root=self.caches.root, assets=steps)
+        snapshot = source.take_snapshot(self.top, (), lambda _event: None)
+        return build(snapshot, config, self.environment, key, self.caches, self.events.append)
 
     def step(
         self,
@@ -78,7 +76,7 @@ class Project:
             self.build(*steps)
         assert caught.value.code == 3
         assert caught.value.hint
-        assert not list(self.places.assets.glob("work-*"))
+        assert not list(self.caches.assets.glob("work-*"))
         return caught.value
 
 
@@ -88,7 +86,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def content(tree: AssetTree) -> dict[str, str]:
-    return {file.path: file.source.read_text() for file in tree.files if file.kind == "file"}
+    return {file.path: content_of(file).read_text() for file in tree.files if file.kind == "file"}
 
 
 def test_what_a_step_writes_is_an_asset_and_the_checkout_stays_clean(project: Project) -> None:
@@ -97,7 +95,7 @@ def test_what_a_step_writes_is_an_asset_and_the_checkout_stays_clean(project: Pr
     assert content(tree) == {"dist/x": "x\n"}
     assert [step.name for step in tree.steps] == ["npm"]
     assert sorted(project.top.rglob("*")) == before
-    assert not list(project.places.assets.glob("work-*"))
+    assert not list(project.caches.assets.glob("work-*"))
     assert project.notes == ["1 file"]
 
 
@@ -137,7 +135,7 @@ def test_a_file_that_git_lfs_fetched_later_is_a_change(project: Project) -> None
     project.build(project.step())
     project.write({"src/app.js": "111\n"})
     git(project.top, "add", ".")
-    assert not source.read(project.top, (), lambda _event: None).source.dirty
+    assert not source.take_snapshot(project.top, (), lambda _event: None).source.dirty
     assert content(project.build(project.step())) == {"dist/app.js": "222\n"}
 
 
@@ -294,7 +292,7 @@ def test_modes_links_and_hard_links_are_kept_apart(project: Project, tmp_path: P
         "dist/run": ("file", "0o755", ""),
     }
     assert store.stat().st_mode & 0o222, "the store's file became read-only"
-    cached = next(file.source for file in tree.files if file.path == "dist/hard")
+    cached = next(content_of(file) for file in tree.files if file.path == "dist/hard")
     assert cached.stat().st_ino != store.stat().st_ino
     assert not cached.stat().st_mode & 0o222
 
@@ -315,7 +313,7 @@ def test_outputs_that_cannot_be_packed_are_refused(project: Project, run: str, f
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "list"])
 def test_damaged_outputs_are_made_again(project: Project, damage: str) -> None:
-    cached = project.build(project.step()).files[0].source
+    cached = content_of(project.build(project.step()).files[0])
     if damage == "list":
         listing = cached.parents[2] / "outputs.json"
         listing.chmod(0o644)
@@ -350,14 +348,14 @@ def test_two_jobs_at_once_run_a_step_once(project: Project, tmp_path: Path) -> N
 KILLED = """
 import sys
 from pathlib import Path
-from artifact.building.assets import plan as assets
 from artifact.building import source
-from artifact.building.places import Places
+from artifact.building.caches import Caches
 from artifact.configuration.artifact_toml import AssetSection, Config
+from tests.building.assets.running import build
 top = Path(sys.argv[1])
 step = AssetSection(name="npm", run=sys.argv[2], outputs=("dist/**",))
-assets.build(source.read(top / "shop", (), print), Config(name="shop", assets=(step,)),
-             top / "environment", "k1", Places("", top / "cache"), print)
+build(source.take_snapshot(top / "shop", (), print), Config(name="shop", assets=(step,)),
+             top / "environment", "k1", Caches("", top / "cache"), print)
 """
 
 
@@ -373,7 +371,7 @@ def test_a_killed_build_leaves_nothing_in_the_way(project: Project, tmp_path: Pa
     child.wait()
     # The step has a session of its own, which outlives a killed build.
     os.killpg(int(started.read_text()), signal.SIGKILL)
-    work = next(project.places.assets.glob("work-*"))
+    work = next(project.caches.assets.glob("work-*"))
     assert (work / "dist/x").read_text() == "half\n"
 
     (project.environment / "bin/sleep").symlink_to("/bin/true")
@@ -383,23 +381,23 @@ def test_a_killed_build_leaves_nothing_in_the_way(project: Project, tmp_path: Pa
 
 
 def test_a_cache_that_cannot_be_written_is_told_with_the_remedy(project: Project) -> None:
-    project.places.cache.write_text("a file")
+    project.caches.shared.write_text("a file")
     assert "ARTIFACT_CACHE" in project.refused(project.step()).hint
 
 
 def test_what_no_build_uses_is_forgotten_after_a_month(project: Project) -> None:
-    old = project.build(project.step()).files[0].source.parents[2]
-    new = project.build(project.step(), key="k2").files[0].source.parents[2]
-    left_over = project.places.assets / "work-0123"
+    old = content_of(project.build(project.step()).files[0]).parents[2]
+    new = content_of(project.build(project.step(), key="k2").files[0]).parents[2]
+    left_over = project.caches.assets / "work-0123"
     left_over.mkdir()
     month_ago = time.time() - 31 * 86_400
     for path in (old, left_over):
         os.utime(path, (month_ago, month_ago))
-    outputs.prune(project.places)
+    outputs.prune(project.caches)
     assert not old.exists()
     assert not left_over.exists()
     assert new.exists()
     os.utime(new, (month_ago, month_ago))
     project.build(project.step(), key="k2")
-    outputs.prune(project.places)
+    outputs.prune(project.caches)
     assert new.exists(), "a build used it just now"

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from artifact import steps
-from artifact.building.environments import bytecode, interpreter
+from artifact.building import interpreter
+from artifact.building.caches import Caches
+from artifact.building.environments import bytecode
 from artifact.building.environments.bytecode import Bytecode
-from artifact.building.environments.interpreter import Interpreter
-from artifact.building.places import Places
+from artifact.building.interpreter import Interpreter
 from artifact.errors import ConfigurationError
 from artifact.process import ChildFailed
-from tests.building.environments.test_interpreter import every_other
+from tests.building.test_interpreter import every_other
 
 SHOWN = "/srv/accounting/releases/current"
 # Strings and tuples that modules share are what marshal's reference flags stumble over.
@@ -34,13 +35,13 @@ def path(alpha, beta=os.path):
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(str(tmp_path / "site"), tmp_path / "cache")
+def caches(tmp_path: Path) -> Caches:
+    return Caches(str(tmp_path / "site"), tmp_path / "cache")
 
 
 @pytest.fixture
-def python(places: Places) -> Interpreter:
-    return interpreter.find(sys.executable, places)
+def python(caches: Caches) -> Interpreter:
+    return interpreter.find(sys.executable, caches)
 
 
 def write(root: Path, count: int) -> list[str]:
@@ -57,11 +58,11 @@ def compiled(found: tuple[Bytecode, ...]) -> dict[str, bytes]:
 
 
 def test_code_is_checked_by_its_source_and_shows_the_path_of_the_live_release(
-    tmp_path: Path, places: Places, python: Interpreter
+    tmp_path: Path, caches: Caches, python: Interpreter
 ) -> None:
     root = tmp_path / "checkout"
     paths = write(root, 1)
-    (one,) = bytecode.compile_sources(root, paths, SHOWN, python, places, steps.nobody)
+    (one,) = bytecode.compile_sources(root, paths, SHOWN, python, caches, steps.nobody)
     assert one.path == f"app/__pycache__/part0.{python.cache_tag}.pyc"
     content = Path(one.source).read_bytes()
     assert content[:4] == importlib.util.MAGIC_NUMBER
@@ -70,11 +71,11 @@ def test_code_is_checked_by_its_source_and_shows_the_path_of_the_live_release(
     assert marshal.loads(content[16:]).co_filename == f"{SHOWN}/app/part0.py"
 
 
-def test_a_hot_fix_takes_effect(tmp_path: Path, places: Places, python: Interpreter) -> None:
+def test_a_hot_fix_takes_effect(tmp_path: Path, caches: Caches, python: Interpreter) -> None:
     root = tmp_path / "release"
     root.mkdir()
     (root / "view.py").write_text("answer = 1\n")
-    (one,) = bytecode.compile_sources(root, ["view.py"], SHOWN, python, places, steps.nobody)
+    (one,) = bytecode.compile_sources(root, ["view.py"], SHOWN, python, caches, steps.nobody)
     target = root / one.path
     target.parent.mkdir()
     target.write_bytes(Path(one.source).read_bytes())
@@ -93,7 +94,7 @@ def test_bytes_do_not_depend_on_what_else_is_compiled(path: str, tmp_path: Path)
     """The first file makes the compiler import `unicodedata`, whose names then live in it; up to
     Python 3.10 that changed the reference flags in the bytecode of the second, and of no other.
     """
-    caches = [Places("/srv/accounting", tmp_path / f"cache{n}") for n in range(3)]
+    caches = [Caches("/srv/accounting", tmp_path / f"cache{n}") for n in range(3)]
     try:
         python = interpreter.find(path, caches[0])
     except ConfigurationError:
@@ -103,8 +104,8 @@ def test_bytes_do_not_depend_on_what_else_is_compiled(path: str, tmp_path: Path)
     (root / "accents.py").write_text("é = 1\n")
     (root / "decimals.py").write_text("from decimal import Decimal\nFORM = 'NFKC'\n")
 
-    def compile_(which: list[str], places: Places) -> dict[str, bytes]:
-        return compiled(bytecode.compile_sources(root, which, SHOWN, python, places, steps.nobody))
+    def compile_(which: list[str], caches: Caches) -> dict[str, bytes]:
+        return compiled(bytecode.compile_sources(root, which, SHOWN, python, caches, steps.nobody))
 
     among = compile_(paths, caches[0])
     for one in paths[-3:]:
@@ -155,24 +156,24 @@ def test_hash_seeds_do_not_reach_the_bytes(
 
 
 def test_unchanged_sources_cost_no_process_and_little_time(
-    tmp_path: Path, places: Places, python: Interpreter
+    tmp_path: Path, caches: Caches, python: Interpreter
 ) -> None:
     root = tmp_path / "checkout"
     paths = write(root, 1000)
-    bytecode.compile_sources(root, paths, SHOWN, python, places, steps.nobody)
+    bytecode.compile_sources(root, paths, SHOWN, python, caches, steps.nobody)
     events: list[steps.Event] = []
     began = time.process_time()
-    found = bytecode.compile_sources(root, paths, SHOWN, python, places, events.append)
+    found = bytecode.compile_sources(root, paths, SHOWN, python, caches, events.append)
     assert time.process_time() - began < 0.1
     assert len(found) == 1000
     assert not events, "nothing was compiled"
     (root / paths[7]).write_text("changed = True\n")
-    bytecode.compile_sources(root, paths, SHOWN, python, places, events.append)
+    bytecode.compile_sources(root, paths, SHOWN, python, caches, events.append)
     assert events == [steps.Progress("compiling", 1, 1, "files")]
 
 
 def test_a_template_of_code_is_warned_about_each_time_and_not_compiled(
-    tmp_path: Path, places: Places, python: Interpreter
+    tmp_path: Path, caches: Caches, python: Interpreter
 ) -> None:
     root = tmp_path / "checkout"
     paths = write(root, 1)
@@ -180,7 +181,7 @@ def test_a_template_of_code_is_warned_about_each_time_and_not_compiled(
     for _ in range(2):
         events: list[steps.Event] = []
         found = bytecode.compile_sources(
-            root, [*paths, "template.py", "README.md"], SHOWN, python, places, events.append
+            root, [*paths, "template.py", "README.md"], SHOWN, python, caches, events.append
         )
         assert [one.path for one in found] == [f"app/__pycache__/part0.{python.cache_tag}.pyc"]
         (warned,) = [event for event in events if isinstance(event, steps.Warned)]
@@ -189,27 +190,27 @@ def test_a_template_of_code_is_warned_about_each_time_and_not_compiled(
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 10])
 def test_a_kept_file_that_a_power_cut_left_short_is_made_again(
-    tmp_path: Path, places: Places, python: Interpreter, content: bytes
+    tmp_path: Path, caches: Caches, python: Interpreter, content: bytes
 ) -> None:
     root = tmp_path / "checkout"
     paths = write(root, 1)
-    (one,) = bytecode.compile_sources(root, paths, SHOWN, python, places, steps.nobody)
+    (one,) = bytecode.compile_sources(root, paths, SHOWN, python, caches, steps.nobody)
     whole = Path(one.source).read_bytes()
     Path(one.source).write_bytes(content)
-    (again,) = bytecode.compile_sources(root, paths, SHOWN, python, places, steps.nobody)
+    (again,) = bytecode.compile_sources(root, paths, SHOWN, python, caches, steps.nobody)
     assert Path(again.source).read_bytes() == whole
 
 
 def test_what_nobody_used_for_days_is_listed_and_use_is_noted(
-    tmp_path: Path, places: Places, python: Interpreter
+    tmp_path: Path, caches: Caches, python: Interpreter
 ) -> None:
     root = tmp_path / "checkout"
-    found = bytecode.compile_sources(root, write(root, 2), SHOWN, python, places, steps.nobody)
+    found = bytecode.compile_sources(root, write(root, 2), SHOWN, python, caches, steps.nobody)
     for one in found:
         os.utime(one.source, (1, 1))
-    bytecode.compile_sources(root, ["app/part1.py"], SHOWN, python, places, steps.nobody)
+    bytecode.compile_sources(root, ["app/part1.py"], SHOWN, python, caches, steps.nobody)
     since = time.time() - 60
-    assert [str(path) for path, _ in bytecode.unused(places, since=since)] == [found[0].source]
+    assert [str(path) for path, _ in bytecode.unused(caches, since=since)] == [found[0].source]
 
 
 def test_a_file_that_cannot_be_written_stops_it(tmp_path: Path, python: Interpreter) -> None:

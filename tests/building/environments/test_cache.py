@@ -19,14 +19,14 @@ from tests.cli import schemas
 
 @pytest.fixture
 def site(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """A bench whose places are those of the command line, in an empty directory."""
-    monkeypatch.setenv("ARTIFACT_CACHE", str(bench.places.cache))
+    """A bench whose caches are those of the command line, in an empty directory."""
+    monkeypatch.setenv("ARTIFACT_CACHE", str(bench.caches.shared))
     monkeypatch.chdir(bench.base)
     return bench
 
 
 def cache(site: Bench, *arguments: str) -> int:
-    return run(["cache", *arguments, "--root", site.places.root])
+    return run(["cache", *arguments, "--root", site.caches.root])
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -41,12 +41,12 @@ def make(site: Bench, *versions: str) -> list[Environment]:
         site.pack(made[-1])
         # Each was last used a week after the one before; the last one now.
         when = time.time() - (len(versions) - 1 - days) * 7 * 86400
-        os.utime(site.places.used(made[-1].key, site.name), (when, when))
+        os.utime(site.caches.used(made[-1].key, site.name), (when, when))
     return made
 
 
 def left(site: Bench) -> set[str]:
-    return set(marker.keys(site.places))
+    return set(marker.keys(site.caches))
 
 
 def test_ls_lists_the_newest_first(site: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,7 @@ def test_ls_lists_the_newest_first(site: Bench, capsys: pytest.CaptureFixture[st
     listed = document(capsys)["environments"]
     assert [one["key"] for one in listed] == [new.key, old.key]
     assert listed[0]["packages"] == {"ledger": "1.1"}
-    assert listed[0]["bytes"] > site.places.pack(new.key).stat().st_size
+    assert listed[0]["bytes"] > site.caches.pack(new.key).stat().st_size
 
 
 def test_ls_of_nothing_is_nothing(site: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_prune_keeps_the_newest_and_what_was_used_lately(
     assert cache(site, "prune", "--keep", "1", "--days", "10") == 0
     assert left(site) == set(keys[2:])
     assert capsys.readouterr().out.count(": removed") == 2
-    assert not list(site.places.beside.glob(f"{keys[0]}.[psu]*")), "pack, stamp, uses"
+    assert not list(site.caches.beside.glob(f"{keys[0]}.[psu]*")), "pack, stamp, uses"
     assert cache(site, "prune", "--keep", "1", "--days", "0") == 0
     assert left(site) == {keys[3]}
 
@@ -127,8 +127,8 @@ def test_prune_spares_what_a_build_uses_or_makes(
     (built.path).chmod(0o755)
     (built.path / marker.NAME).unlink()
     with (
-        environment.in_use(used, site.places),
-        files.locked(site.places.lock(built.key), doing="building"),
+        environment.in_use(used, site.caches),
+        files.locked(site.caches.lock(built.key), doing="building"),
     ):
         assert cache(site, "prune", "--keep", "0", "--days", "0") == 0
         assert left(site) == {used.key, built.key}
@@ -139,7 +139,7 @@ def test_prune_spares_what_a_build_uses_or_makes(
 
 def test_prune_spares_what_a_release_on_this_machine_runs_from(site: Bench) -> None:
     (made,) = make(site, "1.0")
-    release = Path(site.places.root) / "releases" / "1337"
+    release = Path(site.caches.root) / "releases" / "1337"
     release.mkdir(parents=True)
     (release / "virtualenv").symlink_to(f"../../virtualenv/{made.key}")
     assert cache(site, "prune", "--keep", "0", "--days", "0") == 0
@@ -150,11 +150,11 @@ def test_prune_removes_the_unfinished_and_what_lies_about_but_nothing_of_others(
     site: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (made,) = make(site, "1.0")
-    unfinished = site.places.environment("0" * 32)
+    unfinished = site.caches.environment("0" * 32)
     (unfinished / "lib").mkdir(parents=True)
-    orphan = site.places.pack("1" * 32)
+    orphan = site.caches.pack("1" * 32)
     orphan.touch()
-    foreign = site.places.environments / "venv"
+    foreign = site.caches.environments / "venv"
     foreign.mkdir()
     assert cache(site, "prune", "--json") == 0
     removed = document(capsys)["removals"]

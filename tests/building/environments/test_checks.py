@@ -14,7 +14,7 @@ from artifact import steps
 from artifact.building.environments import cleanup, consistency, elf, inspection
 from artifact.building.environments.consistency import Package
 from artifact.building.environments.inspection import Findings
-from artifact.building.environments.interpreter import Interpreter
+from artifact.building.interpreter import Interpreter
 from tests.building.sites import Bench
 
 MARKERS = {"python_version": "3.11", "sys_platform": "linux", "extra": ""}
@@ -81,9 +81,9 @@ def test_libraries_inside_are_found_by_their_rpath(bench: Bench) -> None:
     found = look(root, bench.interpreter)
     assert not found.missing
     assert not found.libraries
-    ext = elf.read(root, "pkg/ext.so", elf.platform_of(bench.interpreter.path))
+    ext = elf.read_binary(root, "pkg/ext.so", elf.platform_of(bench.interpreter.path))
     assert ext is not None
-    assert elf.places(ext) == ("pkg.libs",)
+    assert elf.search_directories(ext) == ("pkg.libs",)
     assert "libinner.so.1" in ext.needed
 
 
@@ -217,7 +217,7 @@ def test_a_missing_library_is_warned_about(bench: Bench) -> None:
     content = library(bench.base / "ext.so", str(gone), "-lgcc_s").read_bytes()
     bench.require(bench.wheel("ledger", "1.0", {"ledger/__init__.py": "", "ledger/x.so": content}))
     made = bench.ensure()
-    assert made.python.libraries == ("libgcc_s.so.1",)
+    assert made.marker.python.libraries == ("libgcc_s.so.1",)
     (warned,) = [event for event in bench.events if isinstance(event, steps.Warned)]
     assert "ledger/x.so needs libgone.so.7" in warned.text
     assert warned.hint

@@ -46,12 +46,10 @@ def test_an_unchanged_lock_reuses_the_environment(bench: Bench) -> None:
     made = bench.ensure()
     assert not made.reused
     assert made.reasons == (environment.FIRST,)
-    assert made.packages == {"ledger": "1.0"}
+    assert made.marker.packages == {"ledger": "1.0"}
     again = bench.ensure()
     assert again.reused
-    assert again == environment.Environment(
-        made.path, made.key, made.inputs, made.packages, made.python, made.migrations, reused=True
-    )
+    assert again == environment.Environment(made.path, made.marker)
     run = subprocess.run(
         [python_of(made), "-c", "import ledger; print(ledger.version)"],
         capture_output=True,
@@ -67,7 +65,7 @@ def test_a_changed_pin_compiles_another_one_beside_and_says_which(bench: Bench) 
     second = bench.ensure()
     assert second.reasons == ("ledger 1.0 → 1.1",)
     assert "the environment is compiled: ledger 1.0 → 1.1" in bench.said
-    why = environment.last_miss(bench.places)
+    why = environment.last_miss(bench.caches)
     assert why is not None
     assert (why.reasons, why.key, why.compared) == (second.reasons, second.key, first.key)
     bench.require(bench.wheel("ledger", "1.0"))
@@ -96,11 +94,11 @@ def test_nothing_in_a_finished_environment_can_be_written(bench: Bench) -> None:
 def test_nothing_tells_how_and_where_it_was_made(bench: Bench) -> None:
     made = bench.ensure()
     # The tool itself may live in the workspace, as may its wheels.
-    places = (sys.prefix, str(bench.places.cache), str(bench.wheels), "pip-cache", "uv-cache")
+    caches = (sys.prefix, str(bench.caches.shared), str(bench.wheels), "pip-cache", "uv-cache")
     for path in made.path.rglob("*"):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
-            for place in places:
+            for place in caches:
                 assert place.encode() not in content, path
     for noise in (".lock", ".gitignore", "CACHEDIR.TAG"):
         assert not (made.path / noise).exists()
@@ -112,8 +110,8 @@ def test_two_compiles_of_one_lock_give_equal_trees(
     bench: Bench, machine: Machine, tools: str
 ) -> None:
     bench.section = RequirementsSection(tools=tools)  # type: ignore[arg-type]
-    bench.places.cache.mkdir(exist_ok=True)
-    (bench.places.cache / "helpers").symlink_to(machine.helpers)
+    bench.caches.shared.mkdir(exist_ok=True)
+    (bench.caches.shared / "helpers").symlink_to(machine.helpers)
     modules = {f"ledger/part{n}.py": f"name = 'value {n}'\ndata = {{'a', 'b'}}\n" for n in range(9)}
     bench.require(
         bench.wheel("ledger", "1.0", {"ledger/__init__.py": "", **modules}),
@@ -158,13 +156,13 @@ def held(path: Path) -> Iterator[None]:
 
 
 def test_a_second_build_of_a_key_says_for_whom_it_waits_and_gives_up(bench: Bench) -> None:
-    key = bench.observe().key
-    bench.places.beside.mkdir(parents=True)
-    with held(bench.places.lock(key)), pytest.raises(Locked, match=f"pid {os.getpid()}") as caught:
+    key = bench.specify().key
+    bench.caches.beside.mkdir(parents=True)
+    with held(bench.caches.lock(key)), pytest.raises(Locked, match=f"pid {os.getpid()}") as caught:
         bench.ensure(lock_timeout=0.3)
     assert "building the environment of a test" in str(caught.value)
     assert any("waiting up to 0.3 s" in line for line in bench.said)
-    assert not bench.places.environment(key).exists()
+    assert not bench.caches.environment(key).exists()
 
 
 def test_two_builds_at_once_make_one_environment(bench: Bench) -> None:
@@ -180,7 +178,7 @@ def test_two_builds_at_once_make_one_environment(bench: Bench) -> None:
     for thread in threads:
         thread.join()
     assert sorted(one.reused for one in made) == [False, True]
-    assert marker.look(bench.places, made[0].key).fresh
+    assert marker.observe(bench.caches, made[0].key).fresh
 
 
 def variables() -> dict[str, str]:
@@ -215,18 +213,18 @@ def test_a_build_killed_at_any_moment_is_repeated_from_empty(bench: Bench, momen
     modules = {f"ledger/part{n}.py": f"def f{n}(): return {n}\n" * 40 for n in range(600)}
     bench.require(bench.wheel("ledger", "1.0", {"ledger/__init__.py": "", **modules}))
     child = in_child(bench)
-    appears(Path(bench.places.root), moment, child)
+    appears(Path(bench.caches.root), moment, child)
     child.kill()
     child.wait()
-    root = bench.observe().path
+    root = bench.specify().root
     assert not (root / marker.NAME).exists()
     (root / "left-behind").touch()
     made = bench.ensure(lock_timeout=60)
     assert made.reasons == ("an earlier build of it was interrupted",)
     assert not (made.path / "left-behind").exists()
     assert len(list(made.path.rglob("part*.pyc"))) == 600
-    assert marker.look(bench.places, made.key).fresh
-    assert not list(bench.places.environments.glob(".removing-*"))
+    assert marker.observe(bench.caches, made.key).fresh
+    assert not list(bench.caches.environments.glob(".removing-*"))
 
 
 def test_what_a_killed_build_started_keeps_the_lock_until_it_ended(bench: Bench) -> None:
@@ -234,16 +232,16 @@ def test_what_a_killed_build_started_keeps_the_lock_until_it_ended(bench: Bench)
     modules = {f"ledger/part{n}.py": f"def f{n}(): return {n}\n" * 200 for n in range(900)}
     bench.require(bench.wheel("ledger", "1.0", {"ledger/__init__.py": "", **modules}))
     child = in_child(bench)
-    appears(Path(bench.places.root), "virtualenv/*/lib/*/site-packages/ledger/__pycache__/*", child)
+    appears(Path(bench.caches.root), "virtualenv/*/lib/*/site-packages/ledger/__pycache__/*", child)
     child.kill()
     child.wait()
-    lock = bench.places.lock(bench.observe().key)
+    lock = bench.caches.lock(bench.specify().key)
     with pytest.raises(Locked), held(lock):
         pass
     with files.locked(lock, doing="waiting for the rest", wait=60):
-        count = len(list(bench.observe().path.rglob("*.pyc")))
+        count = len(list(bench.specify().root.rglob("*.pyc")))
     time.sleep(0.2)
-    assert len(list(bench.observe().path.rglob("*.pyc"))) == count, "nobody writes any more"
+    assert len(list(bench.specify().root.rglob("*.pyc"))) == count, "nobody writes any more"
 
 
 def change(path: Path) -> None:
@@ -295,7 +293,7 @@ def test_an_environment_changed_during_the_build_is_not_packed(bench: Bench) -> 
     change(unlocked(site_packages(made) / "ledger.py"))
     with pytest.raises(BuildFailed, match=r"changed during the build: .*ledger.py was changed"):
         bench.pack(made)
-    assert not bench.places.pack(made.key).exists()
+    assert not bench.caches.pack(made.key).exists()
 
 
 @pytest.mark.parametrize(
@@ -315,12 +313,12 @@ def test_a_half_deleted_environment_is_compiled_anew(
     again = bench.ensure()
     assert not again.reused
     assert reason in again.reasons[0]
-    assert marker.look(bench.places, made.key).fresh
+    assert marker.observe(bench.caches, made.key).fresh
 
 
 def test_what_an_installed_release_runs_from_is_not_compiled_anew_under_it(bench: Bench) -> None:
     made = bench.ensure()
-    release = Path(bench.places.root) / "releases" / "1337"
+    release = Path(bench.caches.root) / "releases" / "1337"
     release.mkdir(parents=True)
     (release / "virtualenv").symlink_to(f"../../virtualenv/{made.key}")
     change(unlocked(site_packages(made) / "ledger.py"))
@@ -331,10 +329,10 @@ def test_what_an_installed_release_runs_from_is_not_compiled_anew_under_it(bench
 
 def test_a_path_that_cannot_be_written_is_one_error_with_both_remedies(bench: Bench) -> None:
     # A file where the directory should be: the tests may run as root, whom no mode stops.
-    Path(bench.places.root).write_text("")
+    Path(bench.caches.root).write_text("")
     with pytest.raises(BuildFailed, match="cannot be written") as caught:
         bench.ensure()
-    assert f"sudo install -d -o $USER {bench.places.environments}" in caught.value.hint
+    assert f"sudo install -d -o $USER {bench.caches.environments}" in caught.value.hint
     assert "ARTIFACT_ROOT" in caught.value.hint
 
 
@@ -342,7 +340,7 @@ def test_a_path_that_cannot_be_written_is_one_error_with_both_remedies(bench: Be
 def test_a_full_disk_is_said_and_leaves_nothing(bench: Bench, megabytes: int) -> None:
     modules = {f"ledger/part{n}.py": f"def f{n}(): return {n}\n" * 200 for n in range(500)}
     bench.require(bench.wheel("ledger", "1.0", {"ledger/__init__.py": "", **modules}))
-    root = Path(bench.places.root)
+    root = Path(bench.caches.root)
     root.mkdir()
     script = (
         f"mount -t tmpfs -o size={megabytes}m tmpfs {root} && "
@@ -371,7 +369,7 @@ def test_packages_that_do_not_fit_together_are_refused_and_named(bench: Bench) -
         bench.ensure()
     assert "ledger 1.0 requires absent, which is not installed" in str(caught.value)
     assert "ledger 1.0 requires other>=2, but other 1.0 is installed" in str(caught.value)
-    assert not bench.observe().path.exists(), "nothing is left of it"
+    assert not bench.specify().root.exists(), "nothing is left of it"
 
 
 def test_a_file_that_holds_the_checkouts_path_is_refused(bench: Bench) -> None:
@@ -381,7 +379,7 @@ def test_a_file_that_holds_the_checkouts_path_is_refused(bench: Bench) -> None:
         bench.ensure()
     # A longer name that begins with it is another directory.
     bench.require(bench.wheel("ledger", "1.0", {"ledger.py": f"where = '{bench.checkout}2/src'\n"}))
-    assert bench.ensure().packages == {"ledger": "1.0"}
+    assert bench.ensure().marker.packages == {"ledger": "1.0"}
 
 
 def test_a_site_inside_the_checkout_may_name_itself(bench: Bench) -> None:
@@ -404,7 +402,7 @@ def test_the_users_own_virtualenv_settings_decide_nothing(
 
 def test_nobody_removes_an_environment_that_is_in_use(bench: Bench) -> None:
     made = bench.ensure()
-    with environment.in_use(made, bench.places):
+    with environment.in_use(made, bench.caches):
         change(unlocked(site_packages(made) / "ledger.py"))
         with pytest.raises(Locked):
             bench.ensure()
@@ -417,7 +415,7 @@ def test_an_environment_that_vanished_before_use_is_said(bench: Bench) -> None:
     files.remove_tree(made.path)
     with (
         pytest.raises(BuildFailed, match="was removed while"),
-        environment.in_use(made, bench.places),
+        environment.in_use(made, bench.caches),
     ):
         pass
 
@@ -432,7 +430,7 @@ def test_a_stop_while_compiling_leaves_nothing(bench: Bench) -> None:
     bench.also = stop
     with pytest.raises(KeyboardInterrupt):
         bench.ensure()
-    assert not bench.observe().path.exists()
+    assert not bench.specify().root.exists()
 
 
 def test_bytecode_of_a_package_is_the_same_under_every_key(bench: Bench) -> None:

@@ -15,23 +15,23 @@ MANY = "--hash=sha256:" + "0" * 64
 def test_comments_order_and_markers_that_do_not_apply_change_nothing(bench: Bench) -> None:
     ledger, other = bench.wheel("ledger", "1.0"), bench.wheel("other", "2.0")
     bench.require(ledger, other)
-    before = bench.observe().key
+    before = bench.specify().key
     bench.require(f"# a comment\n{other}", f"\n{ledger}")
-    assert bench.observe().key == before
+    assert bench.specify().key == before
     windows = f"winonly==1.0; sys_platform == 'win32' {MANY}\n"
     bench.require(ledger, other, windows)
-    assert bench.observe().key == before
+    assert bench.specify().key == before
     bench.require(ledger, other, windows.replace("1.0", "1.1"))
-    assert bench.observe().key == before
+    assert bench.specify().key == before
 
 
 def test_an_included_file_counts(bench: Bench) -> None:
     base = bench.checkout / "base.txt"
     base.write_text(bench.wheel("ledger", "1.0"))
     bench.require("-r base.txt\n")
-    before = bench.observe().key
+    before = bench.specify().key
     base.write_text(bench.wheel("ledger", "1.1"))
-    assert bench.observe().key != before
+    assert bench.specify().key != before
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,19 @@ def test_every_fact_about_the_interpreter_counts(
         implementation="cpython",
         abi="cpython-311-x86_64-linux-gnu",
     )
-    before = bench.observe()
+    before = bench.specify()
     bench.interpreter = replace(bench.interpreter, **changed)
-    after = bench.observe()
+    after = bench.specify()
     assert after.key != before.key
     (said,) = key.reasons(before.inputs, after.inputs)
     assert said.replace("-x86_64-linux-gnu", "") == reason
 
 
 def test_the_same_text_on_another_platform_is_another_environment(bench: Bench) -> None:
-    before = bench.observe()
+    before = bench.specify()
     markers = {**bench.interpreter.markers, "platform_machine": "aarch64"}
     bench.interpreter = replace(bench.interpreter, markers=markers)
-    after = bench.observe()
+    after = bench.specify()
     assert after.key != before.key
     was = before.inputs["machine"]
     assert key.reasons(before.inputs, after.inputs) == (f"machine {was} → aarch64",)
@@ -77,14 +77,14 @@ def test_the_same_text_on_another_platform_is_another_environment(bench: Bench) 
 
 def test_every_change_of_the_lock_is_a_reason_of_its_own(bench: Bench) -> None:
     bench.require(bench.wheel("ledger", "1.0"), bench.wheel("gone", "3"), bench.wheel("same", "1"))
-    before = bench.observe()
+    before = bench.specify()
     bench.section = RequirementsSection(salt="x")
     bench.require(
         bench.wheel("ledger", "1.1"),
         bench.wheel("fresh", "2"),
         bench.wheel("same", "1", {"same.py": "another = 'file'\n"}),
     )
-    after = bench.observe()
+    after = bench.specify()
     assert key.reasons(before.inputs, after.inputs) == (
         "+ fresh 2",
         "- gone 3",
@@ -100,24 +100,24 @@ def test_declared_variables_count_but_their_values_are_not_written_down(
     bench.section = RequirementsSection(build_env=("CFLAGS", "TOKEN"))
     monkeypatch.setenv("TOKEN", "correct-horse")
     monkeypatch.setenv("CFLAGS", "-O2")
-    before = bench.observe()
+    before = bench.specify()
     monkeypatch.setenv("CFLAGS", "-O3")
-    after = bench.observe()
+    after = bench.specify()
     assert after.key != before.key
     assert key.reasons(before.inputs, after.inputs) == ("build-env CFLAGS changed",)
     assert "correct-horse" not in str(after.inputs)
 
 
 def test_the_toolchain_counts(bench: Bench) -> None:
-    before = bench.observe()
+    before = bench.specify()
     bench.section = RequirementsSection(tools="pip")
-    after = bench.observe()
+    after = bench.specify()
     assert after.key != before.key
     assert key.reasons(before.inputs, after.inputs)[0].startswith("tools uv ")
 
 
 def test_another_site_root_is_another_environment(bench: Bench) -> None:
-    before = bench.observe()
+    before = bench.specify()
     inputs = {**before.inputs, "root": "/srv/other"}
-    assert key.of(inputs) != before.key
-    assert key.of(dict(reversed(list(before.inputs.items())))) == before.key, "order of keys"
+    assert key.key_of(inputs) != before.key
+    assert key.key_of(dict(reversed(list(before.inputs.items())))) == before.key, "order of keys"

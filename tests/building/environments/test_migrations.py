@@ -92,8 +92,8 @@ def test_a_source_directory_is_no_part_of_the_name(tmp_path: Path) -> None:
 def test_those_of_installed_packages_are_known_to_a_warm_build(bench: Bench) -> None:
     files = {**PACKAGE, "shop/migrations/0001_initial.py": MIGRATION}
     bench.require(bench.wheel("shop", "1.0", files))
-    assert bench.ensure().migrations == {"shop": ("0001_initial",)}
-    assert bench.ensure().migrations == {"shop": ("0001_initial",)}
+    assert bench.ensure().marker.migrations == {"shop": ("0001_initial",)}
+    assert bench.ensure().marker.migrations == {"shop": ("0001_initial",)}
 
 
 SETTINGS = (

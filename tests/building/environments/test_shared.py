@@ -26,9 +26,9 @@ def publish(bench: Bench, made: Environment, store: DirectoryStore, **changes: o
     name = addresses.artifact(bench.name, "1")
     path = bench.base / "accounting-1.tgz"
     described = {
-        "root": bench.places.root,
-        "python": made.python,
-        "environment": manifest.Environment(key=made.key, inputs=made.inputs),
+        "root": bench.caches.root,
+        "python": made.marker.python,
+        "environment": manifest.Environment(key=made.key, inputs=made.marker.inputs),
     }
     code = samples.pack({"app.py": b"x = 1\n"}, bench.base / "code")
     packed = [bench.pack(made), code]
@@ -51,7 +51,7 @@ def store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> DirectoryStore:
 
 def forget(bench: Bench) -> None:
     """Leave what a fresh runner has: the checkout, and no wheel or cache to compile from."""
-    files.remove_tree(Path(bench.places.root))
+    files.remove_tree(Path(bench.caches.root))
     bench.wheels.rename(bench.base / "wheels-elsewhere")
 
 
@@ -71,13 +71,13 @@ def test_a_fresh_runner_takes_the_environment_from_the_store(
     assert second == msgspec.structs.replace(first, fetched=True, reasons=(environment.FIRST,))
     assert samples.tree(second.path) == before
     # It came packed: nothing is left to be packed again, and the bytes are the very same.
-    assert bench.places.pack(second.key).read_bytes() == packed
+    assert bench.caches.pack(second.key).read_bytes() == packed
     assert bench.pack(second).path.read_bytes() == packed
     third = bench.ensure(verify=True)
     assert third.reused
     assert (
         sorted(
-            p.name for p in bench.places.beside.iterdir() if p.suffix in {".fetched", ".arriving"}
+            p.name for p in bench.caches.beside.iterdir() if p.suffix in {".fetched", ".arriving"}
         )
         == []
     )
@@ -111,7 +111,7 @@ def test_what_cannot_be_used_is_a_warning_and_the_environment_is_compiled(
 ) -> None:
     made = bench.ensure()
     publish(bench, made, store)
-    files.remove_tree(Path(bench.places.root))
+    files.remove_tree(Path(bench.caches.root))
     break_it, said = FAULTS[fault]
     pointer = store.root / addresses.environment(bench.name, made.key)
     break_it(pointer, store.root / addresses.artifact(bench.name, "1"))
@@ -123,16 +123,16 @@ def test_what_cannot_be_used_is_a_warning_and_the_environment_is_compiled(
     assert len(warnings) == 1
     assert re.search(said, warnings[0]), warnings
     assert bench.ensure().reused
-    assert not list(bench.places.beside.glob("*.fetched"))
+    assert not list(bench.caches.beside.glob("*.fetched"))
 
 
 def test_an_environment_that_was_made_from_other_inputs_is_not_taken(
     bench: Bench, store: DirectoryStore
 ) -> None:
     made = bench.ensure()
-    other = manifest.Environment(key=made.key, inputs={**made.inputs, "salt": "poison"})
+    other = manifest.Environment(key=made.key, inputs={**made.marker.inputs, "salt": "poison"})
     publish(bench, made, store, environment=other)
-    files.remove_tree(Path(bench.places.root))
+    files.remove_tree(Path(bench.caches.root))
     assert not bench.ensure().fetched
     assert any("holds another environment" in line for line in bench.said)
 
@@ -153,15 +153,15 @@ def test_a_marker_of_another_environment_is_not_taken(bench: Bench, store: Direc
     artifact = bench.base / "accounting-1.tgz"
     described = samples.describe(
         "1",
-        root=bench.places.root,
-        python=made.python,
-        environment=manifest.Environment(key=made.key, inputs=made.inputs),
+        root=bench.caches.root,
+        python=made.marker.python,
+        environment=manifest.Environment(key=made.key, inputs=made.marker.inputs),
     )
     digest = writer.write(artifact, [packed, code], described)
     store.put_if_absent(name, artifact, tell=steps.nobody)
     with open_artifact(artifact) as opened:
         shared.offer(store, opened.manifest, digest, name, bench.tell)
-    files.remove_tree(Path(bench.places.root))
+    files.remove_tree(Path(bench.caches.root))
     assert not bench.ensure().fetched
     assert any("its marker is that of another environment" in line for line in bench.said)
 

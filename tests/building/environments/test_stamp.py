@@ -39,7 +39,13 @@ def test_it_lists_everything_with_kind_and_size(tmp_path: Path) -> None:
         "pkg/deep/c": "file",
     }
     assert found["a.py"].size == 5
-    assert [path for path, item in found.items() if item.executable] == ["run"]
+    modes = {path: item.mode for path, item in found.items()}
+    assert (modes["run"], modes["a.py"], modes["pkg"], modes["link"]) == (
+        0o755,
+        0o644,
+        0o755,
+        0o777,
+    )
 
 
 def test_names_of_any_form_survive(tmp_path: Path) -> None:

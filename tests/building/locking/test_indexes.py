@@ -13,6 +13,7 @@ import pytest
 from artifact import variables
 from artifact.building.locking import indexes
 from artifact.building.locking.indexes import Options
+from artifact.configuration.artifact_toml import Tools
 from artifact.errors import ArtifactError, BuildFailed, UsageError
 from surroundings.index import Index, sha256
 from tests.building.conftest import Project
@@ -51,7 +52,7 @@ def test_files_and_variables_win_over_each_other_as_in_pip(home: Path, explicit:
         [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
     )
     index, timeout, extra, proxy, retries = ran.stdout.strip().split("|")
-    found = indexes.read(Options(), environment)
+    found = indexes.read_settings(Options(), environment)
     assert found.options.index_url == index
     assert str(list(found.options.extra_index_urls)) == extra
     assert found.pip.get("timeout", "15") in {timeout, f"{float(timeout):g}"}
@@ -70,7 +71,7 @@ def test_every_setting_that_concerns_getting_packages_reaches_uv(home: Path) -> 
         "keyring-provider = subprocess\npre = yes\nuser = yes\n"
     )
     environment = {"HOME": str(home), "SSL_CERT_FILE": "/elsewhere.pem", "UV_HTTP_TIMEOUT": "5"}
-    settings = indexes.read(Options(trusted_hosts=("c.example",)), environment)
+    settings = indexes.read_settings(Options(trusted_hosts=("c.example",)), environment)
     found = indexes.for_uv(settings)
     want = {
         "UV_DEFAULT_INDEX": "https://u:p@a.example/simple",
@@ -94,12 +95,12 @@ def test_every_setting_that_concerns_getting_packages_reaches_uv(home: Path) -> 
 def test_a_configuration_that_pip_cannot_read_is_named(home: Path) -> None:
     (home / ".pip/pip.conf").write_text("index-url = x\n")
     with pytest.raises(UsageError, match=r"\.pip/pip\.conf"):
-        indexes.read(Options(), {"HOME": str(home)})
+        indexes.read_settings(Options(), {"HOME": str(home)})
 
 
 @both_tools
 def test_the_best_version_of_all_indexes_is_taken_and_lost_local_ones_are_skipped(
-    project: Project, index: Index, tools: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Project, index: Index, tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     index.wheel("ledger", "1.0")
     newer = Index(tmp_path / "newer")
@@ -119,7 +120,7 @@ def test_the_best_version_of_all_indexes_is_taken_and_lost_local_ones_are_skippe
 
 @both_tools
 def test_an_index_url_in_a_requirements_file_goes_before_the_configuration(
-    project: Project, index: Index, tools: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, index: Index, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("OUR_INDEX", index.url)
@@ -151,7 +152,7 @@ def test_constraints_that_pip_is_configured_with_hold_and_a_change_resolves_agai
 
 @both_tools
 def test_an_index_that_cannot_be_reached_or_refuses_is_told(
-    project: Project, index: Index, tools: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, index: Index, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.use(tools=tools)
     project.write("requirements.txt", "ledger\n")
@@ -170,7 +171,7 @@ def test_an_index_that_cannot_be_reached_or_refuses_is_told(
 @pytest.mark.slow
 @both_tools
 def test_credentials_are_in_no_lock_no_message_and_no_argument(
-    project: Project, index: Index, tools: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Project, index: Index, tools: Tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     strace = shutil.which("strace")
     assert strace, "this test needs strace: apt-get install strace"
@@ -183,27 +184,30 @@ def test_credentials_are_in_no_lock_no_message_and_no_argument(
     project.write("requirements.in", f"ledger\nrates\nmoney @ {link} --hash={digest}\n")
     project.write(
         "artifact.toml",
-        f'name = "x"\nroot = "{project.places.root}"\n[python]\n'
+        f'name = "x"\nroot = "{project.caches.root}"\n[python]\n'
         f'interpreter = "{project.interpreter.path}"\n[requirements]\ntools = "{tools}"\n',
     )
     script = (
         "import sys\nfrom pathlib import Path\nfrom artifact.configuration import artifact_toml\n"
-        "from artifact.building import places\n"
-        "from artifact.building.environments import interpreter\n"
-        "from artifact.building.locking import lock, tools, wheelhouse\n"
+        "from artifact.building import caches\n"
+        "from artifact.building import interpreter\n"
+        "from artifact.building.locking import lock, wheelhouse\n"
+        "from artifact.building.locking.context import BuildContext\n"
+        "from artifact.building.locking.tools import toolchain\n"
         "project = Path.cwd()\nfound = artifact_toml.load(project)\n"
-        "where = places.places(found.root)\n"
+        "where = caches.find_caches(found.root)\n"
         "python = interpreter.find(found.python.interpreter, where)\n"
-        "locked = lock.lock_for(project, found.requirements, python, where, print)\n"
+        "request = lock.LockRequest(project, found.requirements, python, where, print)\n"
+        "locked = lock.lock_for(request)\n"
         "print(locked.text, locked)\n"
-        "tool = tools.named(found.requirements.tools)\n"
-        "tool.install(locked, Path(sys.argv[1]), where, {}, print)\n"
-        "wheelhouse.write_wheelhouse(locked, where, {}, project / 'wheels', print)\n"
+        "context = BuildContext(python, locked.indexes, {}, where, print)\n"
+        "toolchain(found.requirements.tools).install(locked, Path(sys.argv[1]), context)\n"
+        "wheelhouse.write_wheelhouse(locked, context, project / 'wheels')\n"
     )
     target = tmp_path / "environment"
     argv = [sys.executable, "-m", "virtualenv", "-q", "--no-download", str(target)]
     subprocess.run(argv, check=True)
-    monkeypatch.setenv("ARTIFACT_CACHE", str(project.places.cache))
+    monkeypatch.setenv("ARTIFACT_CACHE", str(project.caches.shared))
     trace = tmp_path / "trace"
     watched = [strace, "-f", "-qq", "-s", "100000", "-e", "trace=execve", "-o", str(trace)]
     said = ""
@@ -224,7 +228,7 @@ def test_credentials_are_in_no_lock_no_message_and_no_argument(
         arguments = [call.partition("], [")[0] for call in calls]
         assert not [call for call in arguments if PASSWORD in call]
     assert PASSWORD not in said
-    for directory in (project.path, Path(project.places.root), project.places.cache, target):
+    for directory in (project.path, Path(project.caches.root), project.caches.shared, target):
         for path in directory.rglob("*"):
             if path.is_file() and path.name != "requirements.in":
                 assert PASSWORD.encode() not in path.read_bytes(), path

@@ -11,6 +11,7 @@ import pytest
 
 from artifact import steps
 from artifact.building.locking import wheelhouse
+from artifact.configuration.artifact_toml import Tools
 from artifact.errors import BuildFailed, UsageError
 from surroundings import repository
 from surroundings.index import Index, sha256
@@ -36,7 +37,7 @@ def test_a_file_pinned_with_hashes_is_the_lock_and_no_index_is_asked(
 
 @both_tools
 def test_unpinned_requirements_are_resolved_once_however_new_the_index(
-    project: Project, index: Index, tools: str
+    project: Project, index: Index, tools: Tools
 ) -> None:
     project.use(tools=tools)
     index.wheel("ledger", "1.0", requires=["money"])
@@ -136,7 +137,7 @@ def test_both_toolchains_write_one_lock_and_install_each_other_s(
 
 @both_tools
 def test_a_changed_pin_builds_nothing_else_again(
-    project: Project, index: Index, tools: str
+    project: Project, index: Index, tools: Tools
 ) -> None:
     sdist = index.sdist("rates", "0.5")
     old, new = index.wheel("ledger", "1.0"), index.wheel("ledger", "1.1")
@@ -153,7 +154,7 @@ def test_a_changed_pin_builds_nothing_else_again(
 
 @both_tools
 def test_a_build_sees_the_declared_variables_and_no_others(
-    project: Project, index: Index, tools: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, index: Index, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CFLAGS", "-O1")
     monkeypatch.setenv("DEPLOY_TOKEN", "only-for-the-deployment")
@@ -171,7 +172,7 @@ def test_a_build_sees_the_declared_variables_and_no_others(
 
 @both_tools
 def test_a_file_that_changed_on_the_index_is_not_installed(
-    project: Project, index: Index, tools: str
+    project: Project, index: Index, tools: Tools
 ) -> None:
     wheel = index.wheel("ledger", "1.0")
     project.write("requirements.lock", f"ledger==1.0 --hash={sha256(wheel)}\n")
@@ -184,7 +185,7 @@ def test_a_file_that_changed_on_the_index_is_not_installed(
 
 @both_tools
 def test_no_binary_builds_although_there_is_a_wheel(
-    project: Project, index: Index, tools: str
+    project: Project, index: Index, tools: Tools
 ) -> None:
     index.wheel("rates", "0.5")
     index.sdist("rates", "0.5")
@@ -223,7 +224,7 @@ class TestLinks:
         project.write("requirements.txt", "./libs/ledger\n")
         first = project.lock()
         # The wheels of this backend are never equal; what they are built from decides.
-        shutil.rmtree(project.places.wheelhouse)
+        shutil.rmtree(project.caches.wheelhouse)
         again = project.lock()
         assert again.pins[0].hashes != first.pins[0].hashes
         assert again.identities == first.identities
@@ -232,7 +233,7 @@ class TestLinks:
 
     @both_tools
     def test_a_commit_is_built_once_and_its_hash_is_in_the_lock(
-        self, project: Project, index: Index, tools: str
+        self, project: Project, index: Index, tools: Tools
     ) -> None:
         project.use(tools=tools)
         tree = project.path.parent / "repository"
@@ -268,7 +269,7 @@ class TestLinks:
             project.lock()
         assert "building ./ledger failed: it needs the compiler gcc" in caught.value.message
         assert "install gcc" in caught.value.hint
-        assert not list(project.places.wheelhouse.glob("*/wheel.json"))
+        assert not list(project.caches.wheelhouse.glob("*/wheel.json"))
 
 
 @both_tools
@@ -282,7 +283,7 @@ class TestLinks:
     ],
 )
 def test_what_cannot_be_resolved_is_told_in_one_sentence(
-    project: Project, index: Index, tools: str, text: str, sentence: str
+    project: Project, index: Index, tools: Tools, text: str, sentence: str
 ) -> None:
     index.wheel("ledger", "1.0", requires=["money<2"])
     index.wheel("ledger", "2.0", requires_python=">=3.99")
@@ -296,7 +297,7 @@ def test_what_cannot_be_resolved_is_told_in_one_sentence(
     assert sentence in caught.value.message
     assert caught.value.hint
     assert caught.value.output
-    assert not list(project.places.beside.glob("*.requirements.lock"))
+    assert not list(project.caches.beside.glob("*.requirements.lock"))
 
 
 def test_a_package_pinned_twice_is_refused(project: Project) -> None:
@@ -318,9 +319,9 @@ def test_a_lock_older_than_its_source_is_warned_of(project: Project) -> None:
 
 
 def test_a_site_root_that_cannot_be_written_is_told_with_both_remedies(project: Project) -> None:
-    Path(project.places.root).write_text("a file")
+    Path(project.caches.root).write_text("a file")
     project.write("requirements.txt", "ledger\n")
-    with pytest.raises(BuildFailed, match="cannot be created") as caught:
+    with pytest.raises(BuildFailed, match="cannot be written") as caught:
         project.lock()
     assert "install -d" in caught.value.hint
     assert "artifact.toml: root" in caught.value.hint
@@ -336,15 +337,13 @@ def test_a_wheelhouse_is_installed_without_an_index(
     locked = project.lock()
     there = tmp_path / "out" / "wheelhouse"
     for _ in range(2):  # the second replaces the first
-        count = wheelhouse.write_wheelhouse(
-            locked, project.places, {}, there, project.events.append
-        )
+        count = wheelhouse.write_wheelhouse(locked, project.context(locked), there)
         assert count == 3
     assert not any(path.is_symlink() for path in there.iterdir())
     assert [path.name for path in there.parent.iterdir()] == ["wheelhouse"]
-    shutil.rmtree(project.places.wheelhouse)
+    shutil.rmtree(project.caches.wheelhouse)
     target = tmp_path / "target"
-    argv = [str(next(project.places.cache.glob("helpers/pip-[!t]*/bin/python"))), "-m", "pip"]
+    argv = [str(next(project.caches.shared.glob("helpers/pip-[!t]*/bin/python"))), "-m", "pip"]
     argv += ["--isolated", "install", "--no-index", "--find-links", str(there), "--target"]
     subprocess.run([*argv, str(target), "-r", str(there / "requirements.lock")], check=True)
     installed = {path.stem for path in target.glob("*.py")}
@@ -357,8 +356,7 @@ def test_a_wheelhouse_does_not_replace_a_directory_of_something_else(
     project.write("requirements.txt", "")
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "data").write_text("1")
+    locked = project.lock()
     with pytest.raises(UsageError, match="not a wheelhouse"):
-        wheelhouse.write_wheelhouse(
-            project.lock(), project.places, {}, tmp_path / "precious", project.events.append
-        )
+        wheelhouse.write_wheelhouse(locked, project.context(locked), tmp_path / "precious")
     assert (tmp_path / "precious" / "data").read_text() == "1"

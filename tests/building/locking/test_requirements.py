@@ -16,7 +16,7 @@ HASH = f"sha256:{'a' * 64}"
 
 
 def names(project: Project) -> list[str]:
-    found = requirements.read(
+    found = requirements.read_requirements(
         project.path,
         project.section,
         project.interpreter,

@@ -1,4 +1,4 @@
-"""One requirement: parsed, and refused where what it means could change unseen."""
+"""One requirement: parsed, and refused when its content could change unnoticed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging import requirements as pep508
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -31,7 +31,7 @@ Kind = Literal["index", "vcs", "url", "path"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Requirement:
     """One requirement."""
 
     name: str
@@ -70,7 +70,7 @@ class Entry:
             return text
 
 
-def parse_entry(
+def parse_requirement(
     text: str,
     project: Path,
     where: str,
@@ -78,7 +78,7 @@ def parse_entry(
     raw: str = "",
     hashes: Iterable[str] = (),
     settings: Iterable[str] = (),
-) -> Entry:
+) -> Requirement:
     """Return the requirement in a text.
 
     Args:
@@ -98,10 +98,10 @@ def parse_entry(
     return entry
 
 
-def _entry(text: str, raw: str, project: Path, where: str) -> Entry:
+def _entry(text: str, raw: str, project: Path, where: str) -> Requirement:
     if pin := _PIN.fullmatch(text):
         # The most frequent line of a lock; packaging's parser takes 0.3 ms for it.
-        return Entry(canonicalize_name(pin[1]), specifier=pin[2], where=where)
+        return Requirement(canonicalize_name(pin[1]), specifier=pin[2], where=where)
     try:
         if _NAMED_LINK.match(text):
             return _named_link(text, raw, project, where)
@@ -109,15 +109,15 @@ def _entry(text: str, raw: str, project: Path, where: str) -> Entry:
             return _bare_link(text, raw, project, where)
         if _is_path(text, project):
             return _path(text, project, where)
-        found = Requirement(text)
-    except InvalidRequirement as error:
+        found = pep508.Requirement(text)
+    except pep508.InvalidRequirement as error:
         reason = str(error).splitlines()[0].rstrip()
         raise UsageError(
             f"{where}: {redaction.redact(text)!r} is not a requirement: {reason}",
             hint='a requirement looks like `name>=1.2`, `name[extra]==1.2; python_version < "3.12"`'
             " or `name @ https://…`",
         ) from error
-    return Entry(
+    return Requirement(
         name=canonicalize_name(found.name),
         extras=tuple(sorted(found.extras)),
         specifier=str(found.specifier),
@@ -126,8 +126,8 @@ def _entry(text: str, raw: str, project: Path, where: str) -> Entry:
     )
 
 
-def _named_link(text: str, raw: str, project: Path, where: str) -> Entry:
-    found = Requirement(text)
+def _named_link(text: str, raw: str, project: Path, where: str) -> Requirement:
+    found = pep508.Requirement(text)
     written = found.url or ""
     if raw != text and (match := re.search(r"@\s*(\S+)", raw)):
         written = match[1]
@@ -140,7 +140,7 @@ def _named_link(text: str, raw: str, project: Path, where: str) -> Entry:
     )
 
 
-def _bare_link(text: str, raw: str, project: Path, where: str) -> Entry:
+def _bare_link(text: str, raw: str, project: Path, where: str) -> Requirement:
     link, _, marker = text.partition("; ")
     entry = _link(link.strip(), raw.partition("; ")[0].strip(), project, where)
     egg = re.search(r"[#&]egg=([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?", unquote(link))
@@ -155,7 +155,7 @@ def _bare_link(text: str, raw: str, project: Path, where: str) -> Entry:
     )
 
 
-def _link(link: str, written: str, project: Path, where: str) -> Entry:
+def _link(link: str, written: str, project: Path, where: str) -> Requirement:
     if link.startswith("file:"):
         return _path(unquote(urlsplit(link).path), project, where)
     if match := re.search(r"\$\{([A-Z0-9_]+)\}", link):
@@ -168,7 +168,7 @@ def _link(link: str, written: str, project: Path, where: str) -> Entry:
     kind: Kind = "vcs" if _VERSION_CONTROL.match(link) else "url"
     digest = re.search(r"[#&](sha(?:256|384|512))=([0-9a-f]+)", link)
     hashes = (f"{digest[1]}:{digest[2]}",) if digest else ()
-    return Entry("", kind=kind, link=link, written=written, hashes=hashes, where=where)
+    return Requirement("", kind=kind, link=link, written=written, hashes=hashes, where=where)
 
 
 def _is_path(text: str, project: Path) -> bool:
@@ -178,7 +178,7 @@ def _is_path(text: str, project: Path) -> bool:
     return path.endswith(_ARCHIVES) and (project / path).is_file()
 
 
-def _path(text: str, project: Path, where: str) -> Entry:
+def _path(text: str, project: Path, where: str) -> Requirement:
     head, _, marker = text.partition(";")
     written, _, extras = head.strip().rstrip("]").partition("[")
     path = Path(os.path.normpath(project / written.strip()))
@@ -199,7 +199,7 @@ def _path(text: str, project: Path, where: str) -> Entry:
             f"{where}: {written} is neither a wheel nor an sdist",
             hint="include another requirements file with `-r`",
         )
-    return Entry(
+    return Requirement(
         "",
         extras=tuple(sorted(extra.strip() for extra in extras.split(",") if extra.strip())),
         marker=marker.strip(),
@@ -211,11 +211,17 @@ def _path(text: str, project: Path, where: str) -> Entry:
 
 
 def _written_path(path: Path, project: Path) -> str:
+    shown = shown_path(path, project)
+    return shown if os.path.isabs(shown) else f"./{shown}"
+
+
+def shown_path(path: Path, project: Path) -> str:
+    """Return a path as messages show it: relative to the project, absolute when far from it."""
     relative = os.path.relpath(path, project)
-    return str(path) if relative.startswith("../..") else f"./{relative}"
+    return str(path) if relative.startswith("../..") else relative
 
 
-def _check_link(entry: Entry) -> None:
+def _check_link(entry: Requirement) -> None:
     """Refuse a link whose content may change.
 
     Raises:

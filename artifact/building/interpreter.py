@@ -12,20 +12,19 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from artifact import files, process, variables
-from artifact.building.places import Places
+from artifact.building.caches import Caches
 from artifact.errors import ConfigurationError
 
 OLDEST = (3, 8)
 """virtualenv's wheels and our probes need it."""
 
-_PROBE = Path(__file__).parents[1] / "probes" / "identity.py"
+_PROBE = Path(__file__).parent / "probes" / "identity.py"
 _PROBE_SECONDS = 60.0
 # Any Python can run this; sys.path[0] goes, for a project may well hold a platform.py.
 _ASK = """
@@ -40,10 +39,10 @@ _NAME = re.compile(r"(?:python|pypy)3(?:\.\d+)?t?")
 
 
 class Interpreter(msgspec.Struct, frozen=True):
-    """A base interpreter: never a shim's or a virtualenv's path."""
+    """A base interpreter, as `probes/identity.py` describes it: never a shim or a virtualenv's."""
 
-    path: Path
-    """Absolute path of the executable, with every link resolved."""
+    executable: str = msgspec.field(name="path")
+    """Absolute path, with every link resolved."""
     implementation: str
     """ "cpython"."""
     version: str
@@ -55,18 +54,25 @@ class Interpreter(msgspec.Struct, frozen=True):
     base_prefix: str
     libc: str
     """ "glibc 2.36"."""
-    system: str
-    """Id and version from os-release: "debian 12"."""
     cache_tag: str
     """Middle part of the names of its pycs: "cpython-311"."""
     magic: str
     """Magic number of its pycs, as hex digits."""
-    markers: Mapping[str, str]
+    markers: dict[str, str]
     """The environment for `packaging.markers`."""
+    libraries: tuple[str, ...]
+    """Files beside the executable that decide what it is."""
+    system: str = ""
+    """Id and version from os-release: "debian 12"."""
+
+    @property
+    def path(self) -> Path:
+        """The executable."""
+        return Path(self.executable)
 
     @property
     def feature(self) -> str:
-        """Version without the patch release: "3.11"."""
+        """The version without the patch release: "3.11"."""
         return self.markers["python_version"]
 
 
@@ -78,31 +84,15 @@ class _Watched(msgspec.Struct, frozen=True):
     size: int
 
 
-class _Answer(msgspec.Struct, frozen=True):
-    """What the probe says."""
-
-    path: str
-    implementation: str
-    version: str
-    abi: str
-    platform: str
-    base_prefix: str
-    cache_tag: str
-    magic: str
-    libc: str
-    markers: dict[str, str]
-    libraries: tuple[str, ...]
-
-
 class _Kept(msgspec.Struct, frozen=True):
     """An answer, and the state of the machine in which it was given."""
 
     situation: str
     watched: tuple[_Watched, ...]
-    answer: _Answer
+    answer: Interpreter
 
 
-def find(command: str, places: Places, *, project: Path | None = None) -> Interpreter:
+def find(command: str, caches: Caches, *, project: Path | None = None) -> Interpreter:
     """Return the base interpreter behind a command or path.
 
     Args:
@@ -117,16 +107,16 @@ def find(command: str, places: Places, *, project: Path | None = None) -> Interp
     found = _on_path(command, directory)
     situation = _situation(found, directory)
     system = _system()
-    kept_at = places.interpreters / f"{_digest(str(found))}.json"
+    kept_at = caches.interpreters / f"{_digest(str(found))}.json"
     if situation is not None:
         situation += "\n" + system
         kept = _load(kept_at, situation)
         if kept is not None:
-            return _interpreter(kept.answer, system)
+            return _on_this_machine(kept.answer, system)
     answer = _ask(command, found, directory)
     if situation is not None:
         _keep(kept_at, _Kept(situation, _watch(found, answer), answer))
-    return _interpreter(answer, system)
+    return _on_this_machine(answer, system)
 
 
 def _on_path(command: str, directory: Path) -> Path:
@@ -159,7 +149,7 @@ def _by_version(name: str) -> tuple[str, list[int]]:
 
 
 def _situation(found: Path, directory: Path) -> str | None:
-    """Return what besides the watched files decides the answer; None when nobody can know.
+    """Return what else decides the answer, beside the watched files; None when that is unknown.
 
     An executable is always itself. A pyenv shim is a script that picks an interpreter by
     variables and by files in and above the directory; any other script might do anything.
@@ -208,16 +198,11 @@ def _keep(path: Path, kept: _Kept) -> None:
         files.write(path, msgspec.json.encode(kept))
 
 
-def _watch(found: Path, answer: _Answer) -> tuple[_Watched, ...]:
-    paths = [str(found), answer.path, *answer.libraries, *_settings_of_virtualenv(found)]
-    if libc := _libc_file():
-        paths.append(libc)
-    return tuple(_state(path) for path in dict.fromkeys(paths))
-
-
-def _settings_of_virtualenv(found: Path) -> list[str]:
-    settings = found.parent.parent / "pyvenv.cfg"
-    return [str(settings)] if settings.is_file() else []
+def _watch(found: Path, answer: Interpreter) -> tuple[_Watched, ...]:
+    virtualenv = found.parent.parent / "pyvenv.cfg"
+    paths = [str(found), answer.executable, *answer.libraries, _libc_file()]
+    paths += [str(virtualenv)] if virtualenv.is_file() else []
+    return tuple(_state(path) for path in dict.fromkeys(paths) if path)
 
 
 def _libc_file() -> str:
@@ -235,7 +220,7 @@ def _state(path: str) -> _Watched:
     return _Watched(path, status.st_mtime_ns, status.st_size)
 
 
-def _ask(command: str, found: Path, directory: Path) -> _Answer:
+def _ask(command: str, found: Path, directory: Path) -> Interpreter:
     # -E and -s: neither PYTHON* variables nor the user's site-packages say what it is. -I would
     # be stricter, but Python 2 does not know it and could then not even tell its version.
     argv = [str(found), "-E", "-s", "-B", "-c", _ASK, str(_PROBE)]
@@ -255,7 +240,7 @@ def _ask(command: str, found: Path, directory: Path) -> _Answer:
                 f"the oldest supported is {OLDEST[0]}.{OLDEST[1]}",
                 hint=_others(command),
             )
-        return msgspec.convert(said, type=_Answer)
+        return msgspec.convert(said, type=Interpreter)
     except msgspec.MsgspecError as error:
         raise ConfigurationError(
             f"python.interpreter: {command!r} ({found}) is not a Python interpreter",
@@ -263,25 +248,11 @@ def _ask(command: str, found: Path, directory: Path) -> _Answer:
         ) from error
 
 
-def _interpreter(answer: _Answer, system: str) -> Interpreter:
+def _on_this_machine(answer: Interpreter, system: str) -> Interpreter:
+    """Add what is not kept: a new kernel or a new release of the system asks no interpreter."""
     kernel = os.uname()
-    markers = dict(answer.markers)
-    # What the kernel says may change between two builds with the same interpreter.
-    markers["platform_release"] = kernel.release
-    markers["platform_version"] = kernel.version
-    return Interpreter(
-        path=Path(answer.path),
-        implementation=answer.implementation,
-        version=answer.version,
-        abi=answer.abi,
-        platform=answer.platform,
-        base_prefix=answer.base_prefix,
-        libc=answer.libc,
-        system=system,
-        cache_tag=answer.cache_tag,
-        magic=answer.magic,
-        markers=markers,
-    )
+    now = {"platform_release": kernel.release, "platform_version": kernel.version}
+    return msgspec.structs.replace(answer, system=system, markers={**answer.markers, **now})
 
 
 def _digest(text: str) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from artifact import steps
-from artifact.building.environments.interpreter import Interpreter
+from artifact.building.interpreter import Interpreter
+from artifact.building.locking.context import BuildContext
 from artifact.errors import BuildFailed
 from artifact.process import TAIL_LINES, ChildFailed, ProgramMissing
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, str]]]
 
 
-class Ear:
-    """Hears what an installer prints and keeps more of it than an error shows.
+class OutputTail:
+    """Listens to an installer, and keeps more of its output than an error shows.
 
     pip-compile ends with a traceback longer than the lines a process keeps.
     """
@@ -44,21 +46,31 @@ class Ear:
         return tuple(found)
 
 
-def failed(
-    error: ChildFailed, doing: str, interpreter: Interpreter, ear: Ear | None = None
-) -> BuildFailed:
-    """Return the error to raise for an installer that failed.
+@contextmanager
+def explained(doing: str, context: BuildContext) -> Iterator[steps.Listener]:
+    """Run an installer in the block, with the listener yielded; say in one sentence why it failed.
 
     Args:
         doing: "resolving requirements.txt", "installing requirements.lock".
-        ear: what heard it.
+
+    Raises:
+        BuildFailed: a child failed.
     """
+    output = OutputTail(context.tell)
+    try:
+        yield output
+    except ChildFailed as error:
+        raise _failed(error, doing, context.interpreter, output.lines) from error
+
+
+def _failed(
+    error: ChildFailed, doing: str, interpreter: Interpreter, lines: tuple[str, ...]
+) -> BuildFailed:
     if isinstance(error, ProgramMissing):
         return BuildFailed(
             f"{doing} failed: {error.command.split()[0]} {error.reason}",
             hint="install artifact anew: pip install --force-reinstall single-artifact",
         )
-    lines = ear.lines if ear is not None else error.tail
     told = _joined(lines)
     shown = tuple(line for line in lines if not _WORDS_OF_PIP.match(line))[-TAIL_LINES:]
     for pattern, explain in _RULES:
@@ -97,7 +109,7 @@ def _conflict(match: re.Match[str]) -> tuple[str, str]:
 
 
 def _joined(tail: Sequence[str]) -> str:
-    """Return the lines as one text, for both tools break sentences anywhere."""
+    """Return the lines as one text; both tools break sentences anywhere."""
     return re.sub(r"[ \t]*\n[ \t│]*", " ", "\n".join(tail)).replace("  ", " ")
 
 

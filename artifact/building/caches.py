@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from artifact import variables
+from artifact.errors import BuildFailed
 from artifact.site import Site
 
+Kept = TypeVar("Kept")
 
-class Places(msgspec.Struct, frozen=True):
+
+class Caches(msgspec.Struct, frozen=True):
     """The caches of a build for one site root; nothing here touches the disk."""
 
     root: str
     """The site root the environments are compiled for."""
-    cache: Path
+    shared: Path
     """The machine's cache, shared by all sites of a user."""
 
     @property
@@ -61,23 +67,53 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def wheelhouse(self) -> Path:
-        return self.cache / "wheelhouse"
+        return self.shared / "wheelhouse"
 
     @property
     def assets(self) -> Path:
-        return self.cache / "assets"
+        return self.shared / "assets"
 
     @property
     def bytecode(self) -> Path:
-        return self.cache / "bytecode"
+        return self.shared / "bytecode"
 
     @property
     def interpreters(self) -> Path:
-        return self.cache / "interpreters"
+        return self.shared / "interpreters"
 
 
-def places(root: str) -> Places:
-    """Return the places of a site root, with the cache where `ARTIFACT_CACHE` or XDG put it."""
+def find_caches(root: str) -> Caches:
+    """Return the caches of a site root, with the cache where `ARTIFACT_CACHE` or XDG put it."""
     explicit = variables.get("ARTIFACT_CACHE")
     home = variables.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Places(root, Path(explicit) if explicit else Path(home) / "artifact")
+    return Caches(root, Path(explicit) if explicit else Path(home) / "artifact")
+
+
+def load_kept(path: Path, kind: type[Kept]) -> Kept | None:
+    """Return what a build wrote into a JSON file; None when it is not there or cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def prepare(caches: Caches) -> None:
+    """Make the directory of environments, or say how it can be made.
+
+    Raises:
+        BuildFailed: it cannot be made or written.
+    """
+    try:
+        caches.beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=caches.beside):
+            pass
+        reason = "" if os.access(caches.environments, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = error.strerror or "an error"
+    if reason:
+        raise BuildFailed(
+            f"the environment has to be compiled in {caches.environments}, where servers will "
+            f"have it, and that cannot be written: {reason}",
+            hint=f"once: sudo install -d -o $USER {caches.environments}; or name another site in "
+            "artifact.toml: root, or in the variable ARTIFACT_ROOT",
+        )
