@@ -9,8 +9,8 @@ import click
 
 from artifact import steps, variables
 from artifact.cli import options, plans
-from artifact.cli.answers import Answer, Document
-from artifact.cli.plans import PlannedStep
+from artifact.cli.answers import Answer
+from artifact.cli.plans import ReleasePlan
 from artifact.host.commands import install
 from artifact.host.commands.install import InstallPlan
 from artifact.host.records import settings
@@ -18,22 +18,15 @@ from artifact.host.records.problem import Problem
 from artifact.transfer import references
 
 
-class Installation(Document, frozen=True, kw_only=True, tag="install"):
+class Installation(ReleasePlan, frozen=True, kw_only=True, tag="install"):
     """What an install did, or would do."""
 
-    site: str
-    name: str
-    release: str
-    """The version."""
-    digest: str
     previous: str
     """The version that was live before; empty where none was."""
     fetch: int
     """Bytes that the site did not have yet."""
     staged: bool
     """It is not to become live: `artifact switch` makes it so."""
-    already_live: bool
-    steps: tuple[PlannedStep, ...]
     problems: tuple[Problem, ...]
     """Why an install would be refused; found with `--plan` only."""
 

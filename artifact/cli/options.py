@@ -17,7 +17,9 @@ import click
 
 from artifact.cli.answers import Answer
 from artifact.cli.terminal import Listener
+from artifact.errors import UsageError
 from artifact.host.records import find
+from artifact.site import Site
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -80,11 +82,47 @@ def site(function: _Function) -> _Function:
     def command(*args: Any, site: str | None, **kwargs: Any) -> Any:
         return function(*args, site=find.find(site), **kwargs)
 
-    command.__doc__ = (
+    command.__doc__ = _about_site(function)
+    return command  # type: ignore[return-value]  # click's decorators keep the type
+
+
+def site_and_version(function: _Function) -> _Function:
+    """Add the arguments SITE and VERSION, as `site` does; the version is empty if left out."""
+
+    @click.argument("site", required=False)
+    @click.argument("version", required=False)
+    @wraps(function)
+    def command(*args: Any, site: str | None, version: str | None, **kwargs: Any) -> Any:
+        found, wanted = _site_and_version(site, version)
+        return function(*args, site=found, version=wanted, **kwargs)
+
+    command.__doc__ = _about_site(function)
+    return command  # type: ignore[return-value]  # click's decorators keep the type
+
+
+def _about_site(function: Callable[..., Any]) -> str:
+    return (
         f"{inspect.cleandoc(function.__doc__ or '')}\n\n"
         "SITE is the site's name or path. Leave it out where the machine has only one."
     )
-    return command  # type: ignore[return-value]  # click's decorators keep the type
+
+
+def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
+    """Tell a site from a version: `artifact rollback 1336` means the version."""
+    if second is not None or first is None:
+        return find.find(first), second or ""
+    try:
+        return find.find(first), ""
+    except UsageError:
+        if "/" in first:
+            raise
+        try:
+            site = find.find(None)
+        except UsageError:
+            site = None
+        if site is None or not site.release(first).is_dir():
+            raise
+        return site, first
 
 
 def json(function: _Function) -> _Function:

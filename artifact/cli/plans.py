@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from artifact import steps
+from artifact.cli.answers import Document
 from artifact.errors import Refused
 from artifact.host.records.problem import Problem
 from artifact.host.runs.switching import Plan
@@ -20,9 +21,17 @@ class PlannedStep(msgspec.Struct, frozen=True):
     summary: str
 
 
-def planned(plan: Iterable[steps.Step[Any]]) -> tuple[PlannedStep, ...]:
-    """Return the steps of a plan as documents have them."""
-    return tuple(PlannedStep(step.name, step.summary) for step in plan)
+class ReleasePlan(Document, frozen=True, kw_only=True):
+    """What every plan that makes a release live says of itself, before it is run and after."""
+
+    site: str
+    name: str
+    """The application's."""
+    release: str
+    """The version."""
+    digest: str
+    already_live: bool
+    steps: tuple[PlannedStep, ...]
 
 
 def summaries(plan: Plan) -> list[str]:
@@ -31,14 +40,14 @@ def summaries(plan: Plan) -> list[str]:
 
 
 def described(plan: Plan) -> dict[str, Any]:
-    """Return what every plan that makes a release live says of itself in a document."""
+    """Return the fields of a `ReleasePlan`."""
     return {
         "site": str(plan.target.site.root),
         "name": plan.target.manifest.name,
         "release": plan.target.version,
         "digest": plan.digest,
         "already_live": not plan.steps,
-        "steps": planned(plan.steps),
+        "steps": tuple(PlannedStep(step.name, step.summary) for step in plan.steps),
     }
 
 

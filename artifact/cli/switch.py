@@ -6,32 +6,24 @@ import click
 
 from artifact import steps
 from artifact.cli import options, plans
-from artifact.cli.answers import Answer, Document
-from artifact.cli.plans import PlannedStep
-from artifact.cli.rollback import site_and_version
+from artifact.cli.answers import Answer
+from artifact.cli.plans import ReleasePlan
 from artifact.host.commands import switch
 from artifact.host.records.problem import Problem
+from artifact.site import Site
 
 
-class Switch(Document, frozen=True, kw_only=True, tag="switch"):
+class Switch(ReleasePlan, frozen=True, kw_only=True, tag="switch"):
     """What a switch did, or would do."""
 
-    site: str
-    name: str
-    release: str
-    """The version."""
-    digest: str
     previous: str
     """The version that was live before; empty where none was."""
-    already_live: bool
-    steps: tuple[PlannedStep, ...]
     problems: tuple[Problem, ...]
     """Why the switch would be refused; found with `--plan` only."""
 
 
 @click.command()
-@click.argument("site_or_version", required=False, metavar="[SITE]")
-@click.argument("version", required=False)
+@options.site_and_version
 @options.wait
 @options.probation
 @click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
@@ -42,8 +34,8 @@ class Switch(Document, frozen=True, kw_only=True, tag="switch"):
 @options.verbosity
 def command(
     *,
-    site_or_version: str | None,
-    version: str | None,
+    site: Site,
+    version: str,
     wait: float,
     probation: float,
     allow_downgrade: bool,
@@ -58,10 +50,7 @@ def command(
     `artifact install --stage` stages a release: it is here and checked, and nothing live has
     changed. The switch checks it again, follows the policy on migrations, and goes back when the
     release fails.
-
-    SITE is the site's name or path. Leave it out where the machine has only one.
     """
-    site, wanted = site_and_version(site_or_version, version)
     chosen = switch.SwitchOptions(
         wait=wait,
         probation=probation,
@@ -70,7 +59,7 @@ def command(
         allow_unsafe=allow_unsafe,
     )
     planned = (
-        switch.plan(site, wanted, chosen) if plan else switch.switch(site, wanted, chosen, tell)
+        switch.plan(site, version, chosen) if plan else switch.switch(site, version, chosen, tell)
     )
     document = Switch(**plans.described(planned), previous=planned.live, problems=planned.problems)
     answer(document, plans.summaries(planned) if plan else ())

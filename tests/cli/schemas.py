@@ -32,7 +32,9 @@ def generate() -> dict[str, str]:
         importlib.import_module(f"artifact.cli.{name}")
     kinds: dict[str, list[type[Document]]] = {}
     for kind in _subclasses(Document):
-        kinds.setdefault(str(kind.__struct_config__.tag), []).append(kind)
+        tag = str(kind.__struct_config__.tag)
+        if tag != kind.__name__:  # a base of others has no command
+            kinds.setdefault(tag, []).append(kind)
     return {
         path(command).name: json.dumps(_schema(command, found), indent=2, ensure_ascii=False) + "\n"
         for command, found in kinds.items()
@@ -55,7 +57,9 @@ def check(stdout: str) -> Schema:
 def check_answer(arguments: tuple[str, ...], stdout: str, code: int) -> None:
     """Check the answer of a command line that has `--json`; a signal may have cut it off."""
     if "--json" in arguments and "--help" not in arguments and code >= 0:
-        assert check(stdout)["ok"] is (code == 0)
+        document = check(stdout)
+        assert document["ok"] is (code == 0)
+        assert document.get("error", {"code": 0})["code"] == code
 
 
 def _subclasses(kind: type[Document]) -> Iterator[type[Document]]:
