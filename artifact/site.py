@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -82,6 +83,11 @@ class Site(msgspec.Struct, frozen=True):
     def default_environment(self) -> Path:
         """Constant link through `current`, so that one rename switches code and environment."""
         return self.environments / "default"
+
+    @property
+    def default_target(self) -> str:
+        """Where that link leads: "../releases/current/virtualenv"."""
+        return os.path.relpath(ReleasePaths(self.current).environment, self.environments)
 
     @property
     def shared(self) -> Path:

@@ -28,6 +28,8 @@ from artifact.errors import BuildFailed, Locked
 KEPT_DAYS = 30
 _DAY_SECONDS = 86_400
 _FILES = "files"
+GATHERED = ".artifact-outputs"
+"""Where the outputs are gathered in the directory that a step worked in."""
 _LIST = "outputs.json"
 _COMPONENT = "assets"
 
@@ -77,7 +79,7 @@ def publish(caches: Caches, digest: str, work: Path, paths: Iterable[str]) -> Ou
     """
     final = caches.assets / digest
     # A crash from here on leaves work-…, which the next run of this step begins by removing.
-    beside = work / ".artifact-outputs"
+    beside = work / GATHERED
     (beside / _FILES).mkdir(parents=True)
     listed = tuple(_take(work, path, beside / _FILES) for path in sorted(paths))
     (beside / _LIST).write_bytes(msgspec.json.encode(listed))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from artifact.building import patterns, source
-from artifact.building.assets.outputs import Outputs
+from artifact.building.assets.outputs import GATHERED, Outputs
 from artifact.building.source import Snapshot
 
 State = tuple[int, int, int]
@@ -72,7 +72,7 @@ def _walk(work: Path, top: str) -> Iterable[tuple[str, os.DirEntry[str]]]:
             continue
         for entry in os.scandir(directory):
             path = f"{below}/{entry.name}" if below else entry.name
-            if entry.name in _BYTECODE or path == ".artifact-outputs":
+            if entry.name in _BYTECODE or path == GATHERED:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 pending.append(path)

@@ -155,7 +155,7 @@ def _arriving(facts: Facts) -> Iterator[Step[SwitchingRun]]:
         for path in (site.releases, site.environments, site.shared, site.static):
             path.mkdir(mode=0o755, exist_ok=True)
         if not site.default_environment.is_symlink():
-            files.replace_link(site.default_environment, "../releases/current/virtualenv")
+            files.replace_link(site.default_environment, site.default_target)
 
     def unpack_release(run: SwitchingRun) -> str:
         user = application.user_of(site)
