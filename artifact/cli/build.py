@@ -87,7 +87,12 @@ class BuildPlan(Document, frozen=True, kw_only=True, tag="build"):
 
 
 @click.command()
-@click.option("--version", metavar="V", default="", help="Else the CI job's number, else git's.")
+@click.option(
+    "--version",
+    metavar="V",
+    default="",
+    help="The version; that of the CI job or of git if left out.",
+)
 @click.option(
     "--output",
     type=options.PATH,
@@ -116,7 +121,7 @@ class BuildPlan(Document, frozen=True, kw_only=True, tag="build"):
     type=click.IntRange(1, 12),
     default=6,
     show_default=True,
-    help="Of compression, 1 (fast) to 12 (small).",
+    help="Level of compression, from 1 (fast) to 12 (small).",
 )
 @click.option(
     "--sign", "signing_key", type=options.PATH, help="Sign with this SSH key (ssh-keygen -Y)."

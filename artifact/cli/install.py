@@ -37,7 +37,7 @@ class Installation(ReleasePlan, frozen=True, kw_only=True, tag="install"):
 @options.digest
 @options.wait
 @options.probation
-@click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
+@click.option("--allow-downgrade", is_flag=True, help="Also to a version older than the live one.")
 @click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
 @options.allow_unsafe
 @click.option(

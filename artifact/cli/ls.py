@@ -71,7 +71,7 @@ class PrunedStore(Document, frozen=True, kw_only=True, tag="ls"):
 @click.command()
 @click.argument("name", default="")
 @click.option("--prune", is_flag=True, help="Delete old artifacts; never what a channel points to.")
-@click.option("--keep", type=click.IntRange(1), help="With --prune: so many of the newest stay.")
+@click.option("--keep", type=click.IntRange(1), help="With --prune: how many of the newest stay.")
 @options.plan
 @options.json
 @options.verbosity

@@ -52,7 +52,7 @@ probation = duration(
     "--probation", "10s", "How long to watch the release after the switch before it counts as good."
 )
 release = click.option(
-    "--release", default="", metavar="VERSION", help="Of this release instead of the live one."
+    "--release", default="", metavar="VERSION", help="Look at this release instead of the live one."
 )
 digest = click.option(
     "--digest", default="", metavar="sha256:…", help="Refuse any other content than this."

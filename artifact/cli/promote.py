@@ -43,11 +43,15 @@ class PromotionPlan(Document, frozen=True, kw_only=True, tag="promote"):
 
 @click.command()
 @click.argument("version")
-@click.option("--to", "channel", required=True, metavar="CHANNEL", help="Such as production.")
+@click.option(
+    "--to", "channel", required=True, metavar="CHANNEL", help="The channel, such as production."
+)
 @click.option("--reason", default="", help="Why; kept in the channel's history.")
-@click.option("--good", is_flag=True, help="Say that it proved good there, for the gates.")
+@click.option("--good", is_flag=True, help="Mark it as proved good there; gates ask for that.")
 @options.digest
-@click.option("--name", default="", help="Of the application; that of the checkout if left out.")
+@click.option(
+    "--name", default="", help="Name of the application; that of the checkout if left out."
+)
 @options.plan
 @options.json
 @options.verbosity

@@ -26,7 +26,7 @@ class Rollback(ReleasePlan, frozen=True, kw_only=True, tag="rollback"):
 @options.site_and_version
 @options.wait
 @options.probation
-@click.option("--despite-freeze", is_flag=True, help="Also where the site is frozen.")
+@click.option("--despite-freeze", is_flag=True, help="Roll back even where the site is frozen.")
 @click.option(
     "--with-migrations",
     is_flag=True,

@@ -47,9 +47,11 @@ class SetUp(Document, frozen=True, kw_only=True, tag="setup"):
 
 @click.command()
 @click.argument("reference", metavar="FILE_OR_NAME")
-@click.option("--user", default="", help="Who the processes run as; made if missing.")
-@click.option("--nginx", is_flag=True, help="Also a server block for nginx.")
-@click.option("--server-name", default="", metavar="HOST[:PORT]", help="For nginx.")
+@click.option("--user", default="", help="The user the processes run as; made if missing.")
+@click.option("--nginx", is_flag=True, help="Also write a server block for nginx.")
+@click.option(
+    "--server-name", default="", metavar="HOST[:PORT]", help="The host that nginx serves."
+)
 @options.nginx_directory
 @click.option(
     "--tls-certificate",
@@ -57,7 +59,9 @@ class SetUp(Document, frozen=True, kw_only=True, tag="setup"):
     metavar="FILE",
     help="Have nginx serve TLS with this chain of certificates.",
 )
-@click.option("--tls-key", type=options.PATH, metavar="FILE", help="Its key.")
+@click.option(
+    "--tls-key", type=options.PATH, metavar="FILE", help="The private key of the certificate."
+)
 @click.option("--no-tls", is_flag=True, help="Have nginx serve plain HTTP again.")
 @click.option(
     "--supervisor-dir",

@@ -26,7 +26,7 @@ class Switch(ReleasePlan, frozen=True, kw_only=True, tag="switch"):
 @options.site_and_version
 @options.wait
 @options.probation
-@click.option("--allow-downgrade", is_flag=True, help="Also where it is older than the live one.")
+@click.option("--allow-downgrade", is_flag=True, help="Also to a version older than the live one.")
 @click.option("--migrate", is_flag=True, help="Run the migrations, whatever the policy is.")
 @options.allow_unsafe
 @options.plan
