@@ -95,7 +95,7 @@ def test_a_program_that_fails_is_told_with_the_end_of_its_output(tmp_path: Path)
 
 def test_memory_of_children_counts_unless_they_are_left_out(tmp_path: Path) -> None:
     hungry = tmp_path / "hungry"
-    hungry.write_text("import time; x = b'x' * 80_000_000; time.sleep(0.5)")
+    hungry.write_text("import time; x = b'x' * 80_000_000; time.sleep(2)")
     parent = f"import subprocess; subprocess.run([{sys.executable!r}, {str(hungry)!r}])"
     argv = [sys.executable, "-c", parent]
     env = dict(os.environ)
