@@ -84,7 +84,7 @@ def load(path: Path, *, overridable: Collection[str]) -> Settings:
 
 
 def _problems(settings: Settings) -> Iterator[Problem]:
-    """Yield what the types cannot say."""
+    """Yield the problems that types cannot express."""
     proxy = settings.proxy
     paths = {
         ("signers",): settings.signers,
