@@ -6,7 +6,8 @@ import grp
 import os
 import pwd
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from artifact import process
 from artifact.errors import Refused
@@ -20,67 +21,46 @@ _SECONDS = 60.0
 
 def check_user(goal: Goal) -> Iterator[SetupFinding]:
     """Say whether the user is there; root can make it."""
-    user = goal.user
+    user, mine = goal.user, os.geteuid()
     if not user:
-        who = pwd.getpwuid(os.geteuid()).pw_name
-        yield Part("user", f"the processes run as {who}")
+        yield Part("user", f"the processes run as {pwd.getpwuid(mine).pw_name}")
     elif not _NAME.fullmatch(user):
         yield Problem(f"{user!r} cannot name a user", "small letters, digits, - and _")
-    elif _exists(user):
-        yield from _there(user)
-    elif os.geteuid() != 0:
-        yield Problem(f"there is no user {user!r}, and only root can make one", "use sudo")
-    else:
-        yield _make(goal)
-
-
-def _there(user: str) -> Iterator[SetupFinding]:
-    if os.geteuid() not in {0, pwd.getpwnam(user).pw_uid}:
+    elif not _exists(pwd.getpwnam, user):
+        yield (
+            Problem(f"there is no user {user!r}, and only root can make one", "use sudo")
+            if mine
+            else _plan_user(user, goal.target.site.root)
+        )
+    elif mine not in {0, pwd.getpwnam(user).pw_uid}:
         yield Problem(f"only root can have the processes run as {user!r}", "use sudo")
     else:
         yield Part("user", f"user {user}")
 
 
-def _make(goal: Goal) -> Part:
-    user = goal.user
-    group = ["--gid", user] if _group_exists(user) else ["--user-group"]
-    home = ["--home-dir", str(goal.site.root), "--no-create-home"]
-    argv = [
-        process.in_sbin("useradd"),
-        "--system",
-        *group,
-        *home,
-        "--shell",
-        "/usr/sbin/nologin",
-        user,
-    ]
+def _plan_user(user: str, home: Path) -> Part:
+    group = ["--gid", user] if _exists(grp.getgrnam, user) else ["--user-group"]
+    options = ["--system", *group, "--home-dir", str(home), "--no-create-home"]
+    argv = [process.in_sbin("useradd"), *options, "--shell", "/usr/sbin/nologin", user]
 
     def do(_run: Run) -> None:
         try:
             process.run(argv, timeout=_SECONDS)
         except process.ChildFailed as error:
-            if not _exists(user):
+            if not _exists(pwd.getpwnam, user):
                 raise Refused(f"the user cannot be made: {error}", output=error.tail) from error
 
     def undo(_run: Run) -> None:
-        if _exists(user):
+        if _exists(pwd.getpwnam, user):
             process.run([process.in_sbin("userdel"), user], timeout=_SECONDS)
 
     summary = f"make the system user {user}"
     return Part("user", summary, Step("user", summary, do, undo))
 
 
-def _exists(user: str) -> bool:
+def _exists(lookup: Callable[[str], object], name: str) -> bool:
     try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return False
-    return True
-
-
-def _group_exists(group: str) -> bool:
-    try:
-        grp.getgrnam(group)
+        lookup(name)
     except KeyError:
         return False
     return True
