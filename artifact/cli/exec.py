@@ -24,7 +24,7 @@ def command(
 
     SITE is the site's name or path. An idle slot sleeps and holds the listening socket.
     """
-    found = find.find(site, maybe_later=True)
+    found = find.find_site(site, maybe_later=True)
     try:
         if version is not None:
             launch.become_smoke(found, name, version)

@@ -80,7 +80,7 @@ def site(function: _Function) -> _Function:
     @click.argument("site", required=False)
     @wraps(function)
     def command(*args: Any, site: str | None, **kwargs: Any) -> Any:
-        return function(*args, site=find.find(site), **kwargs)
+        return function(*args, site=find.find_site(site), **kwargs)
 
     command.__doc__ = _about_site(function)
     return command  # type: ignore[return-value]  # click's decorators keep the type
@@ -110,14 +110,14 @@ def _about_site(function: Callable[..., Any]) -> str:
 def _site_and_version(first: str | None, second: str | None) -> tuple[Site, str]:
     """Tell a site from a version: `artifact rollback 1336` means the version."""
     if second is not None or first is None:
-        return find.find(first), second or ""
+        return find.find_site(first), second or ""
     try:
-        return find.find(first), ""
+        return find.find_site(first), ""
     except UsageError:
         if "/" in first:
             raise
         try:
-            site = find.find(None)
+            site = find.find_site(None)
         except UsageError:
             site = None
         if site is None or not site.release(first).is_dir():

@@ -66,7 +66,7 @@ def command(*, site: Site, answer: Answer) -> None:
 
 def _releases(site: Site) -> Iterator[Release]:
     used = prune.uses(site)
-    for record in history.of(site).values():
+    for record in history.records_of(site).values():
         state, digest, size = record.state, record.digest, 0
         try:
             found = releases.read(site, record.version)

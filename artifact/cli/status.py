@@ -79,7 +79,7 @@ def command(*, site: Site, answer: Answer) -> None:
 
     Exits with 0 when all is well and with 5 when something is not.
     """
-    found = status.look(site)
+    found = status.status_of(site)
     answer(_document(found), _lines(found))
     if found.problems:
         raise Refused(

@@ -160,5 +160,5 @@ def _judge(machine: Machine, artifacts: dict[str, Path], seen: Seen) -> None:
         raise Broken("the last install is not live")
     seen.installed = sum(line.command == "install" for line in began.values())
     seen.pruned = sum(line.command == "prune" for line in began.values())
-    if not set(history.here(site)) <= set(VERSIONS):
+    if not set(history.versions_on_disk(site)) <= set(VERSIONS):
         raise Broken("something else is there")

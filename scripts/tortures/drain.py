@@ -79,13 +79,13 @@ def _drain(machine: Machine, old: str, newer: list[str]) -> None:
         child.stdin.flush()
         for _ in range(PRUNES):
             prune.prune(site, 1, _SECONDS, steps.nobody)
-        if old not in history.here(site):
+        if old not in history.versions_on_disk(site):
             raise Broken(f"{old} was deleted while a worker of it lived")
         _expect(child, "imported")
     finally:
         child.communicate("\n", timeout=_SECONDS)
     prune.prune(site, 1, _SECONDS, steps.nobody)
-    if old in history.here(site):
+    if old in history.versions_on_disk(site):
         raise Broken(f"{old} is still there though its worker has ended")
 
 

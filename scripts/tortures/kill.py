@@ -164,7 +164,7 @@ def _judge(place: Place, scenario: Scenario, point: Point, ended: Ended) -> None
         raise Broken(f"{live or 'nothing'} is live before recovery")
     if live:
         places.whole(site, live, artifacts)
-    status.look(site)
+    status.status_of(site)
     if ended.code != -signal.SIGKILL:
         _judge_answer(scenario, ended, live)
     if not site.private.is_dir():
@@ -251,7 +251,7 @@ def warm_up(place: Place) -> None:
             place.recover()
         scenario.again(place)
         places.judge(place.site, place.artifacts, {scenario.after})
-        status.look(place.site)
+        status.status_of(place.site)
     files.remove_tree(place.site.root)
 
 

@@ -186,7 +186,7 @@ def judge(site: Site, artifacts: dict[str, Path], live: set[str]) -> None:
     found = releases.live_version(site)
     if found not in live:
         raise Broken(f"{found or 'nothing'} is live, not {' or '.join(sorted(live)) or 'nothing'}")
-    for version in history.here(site):
+    for version in history.versions_on_disk(site):
         whole(site, version, artifacts)
     if found and not (site.current / "app.py").is_file():
         raise Broken("current does not resolve")
@@ -204,7 +204,7 @@ def judge_live(site: Site, artifacts: dict[str, Path], live: str) -> None:
     if releases.live_version(site) != live:
         raise Broken(f"{releases.live_version(site) or 'nothing'} is live, not {live}")
     whole(site, live, artifacts)
-    if not history.of(site)[live].good:
+    if not history.records_of(site)[live].good:
         raise Broken(f"{live} is live and not good")
     if left := leftovers(site):
         raise Broken(f"left behind: {', '.join(left)}")
@@ -258,7 +258,7 @@ def agreed(site: Site) -> None:
         raise Broken(f"the {recover.describe(run)} is not over")
     told = history.tell_of(journal.read(site.journal))
     known = {version for version, one in told.items() if one.state != "removed"}
-    there = set(history.here(site))
+    there = set(history.versions_on_disk(site))
     if known != there:
         raise Broken(f"the journal knows {sorted(known)}, the disk has {sorted(there)}")
     live = releases.live_version(site)

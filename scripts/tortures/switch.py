@@ -91,7 +91,7 @@ def _strike(machine: Machine, number: int, chosen: random.Random, seen: Seen) ->
 def _can_go_back(machine: Machine) -> bool:
     """Tell whether there is something to go back to, also when recovery goes back first."""
     live = releases.live_version(machine.site)
-    return len(history.good_before(history.of(machine.site), live)) > 1
+    return len(history.good_before(history.records_of(machine.site), live)) > 1
 
 
 def _is_switching(machine: Machine, child: subprocess.Popen[str]) -> bool:

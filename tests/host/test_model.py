@@ -152,7 +152,7 @@ class Sites(RuleBasedStateMachine):
         # How far it came, only the disk tells; but nothing else may be gone.
         wanted = Model(**vars(self.model))
         wanted.pruned(1)
-        there = set(history.here(self.machine.site))
+        there = set(history.versions_on_disk(self.machine.site))
         assert set(wanted.order) <= there <= set(self.model.order)
         self.model.order = [version for version in self.model.order if version in there]
         self.model.good &= there
@@ -220,8 +220,8 @@ class Sites(RuleBasedStateMachine):
             assert f'VERSION = "{model.live}"' in (site.current / "app.py").read_text()
             place.whole(site, model.live, self.artifacts)
         assert releases.previous_version(site) == model.previous
-        assert set(history.here(site)) == set(model.order)
-        records = history.of(site)
+        assert set(history.versions_on_disk(site)) == set(model.order)
+        records = history.records_of(site)
         assert [version for version in records if records[version].good] == [
             version for version in reversed(model.order) if version in model.good
         ]

@@ -57,11 +57,11 @@ def test_a_current_that_names_no_release_is_told_and_the_next_install_puts_it_ri
 ) -> None:
     place.site.current.unlink()
     edit(place)
-    problems = status.look(place.site).problems
+    problems = status.status_of(place.site).problems
     assert len(problems) == 1
     assert "gone" in problems[0] or "names no release of this site" in problems[0]
     prune.prune(place.site, 1, 0.0, steps.nobody)
-    assert OLD in history.here(place.site)
+    assert OLD in history.versions_on_disk(place.site)
     place.install(OLD)
     assert os.readlink(place.site.current) == OLD
     places.judge(place.site, place.artifacts, {OLD})
@@ -116,7 +116,7 @@ def test_a_current_that_is_a_directory_stops_everything_before_it_begins(place: 
         assert "is not a link to a release" in done.stderr
         assert "hint: `mv " in done.stderr
     assert place.site.journal.read_bytes() == before
-    assert history.here(place.site).count(NEW) == 0
+    assert history.versions_on_disk(place.site).count(NEW) == 0
     assert place.machine.run("status", str(place.site.root)).returncode == 5
 
 
@@ -124,7 +124,7 @@ def test_an_absolute_link_to_a_release_is_as_good(place: Place) -> None:
     place.site.current.unlink()
     place.site.current.symlink_to(place.site.release(OLD))
     assert releases.live_version(place.site) == OLD
-    assert status.look(place.site).problems == ()
+    assert status.status_of(place.site).problems == ()
 
 
 @pytest.mark.slow
@@ -134,13 +134,13 @@ def test_a_journal_cut_off_anywhere_leaves_a_site_that_works(place: Place) -> No
     for at in range(0, len(content), len(content) // 25):
         place.put_back()
         place.site.journal.write_bytes(content[:at])
-        status.look(place.site)
+        status.status_of(place.site)
         place.recover()
         live = releases.live_version(place.site)
         assert live in {OLDEST, OLD}, at
         places.whole(place.site, live, place.artifacts)
         prune.prune(place.site, 1, 0.0, steps.nobody)
-        assert live in history.here(place.site), at
+        assert live in history.versions_on_disk(place.site), at
         place.install(NEW)
         places.judge_live(place.site, place.artifacts, NEW)
         assert list(journal.read(place.site.journal))[-1].event == "over"
@@ -152,7 +152,7 @@ def test_a_clock_that_goes_back_an_hour_changes_no_order(
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 3600)
     place.install(NEW)
-    assert list(history.of(place.site)) == [NEW, OLD, OLDEST]
+    assert list(history.records_of(place.site)) == [NEW, OLD, OLDEST]
     assert {one.name for one in prune.plan(place.site, 2).doomed} == {OLDEST}
     rollback.rollback(place.site, rollback.RollbackOptions(probation=0.0), steps.nobody)
     assert releases.live_version(place.site) == OLD

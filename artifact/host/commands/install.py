@@ -129,7 +129,7 @@ def _plan(facts: Facts, options: InstallOptions, *, read_migrations: bool) -> In
         warnings=warnings,
         fetch=sum(facts.fetch.values()),
     )
-    if live.is_good(digest) and not status.look(facts.site).problems:
+    if live.is_good(digest) and not status.status_of(facts.site).problems:
         return described
     switch.check_policies(target, live, options)
     stages: tuple[tuple[Step[SwitchingRun], ...], ...]

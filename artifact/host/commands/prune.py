@@ -82,7 +82,7 @@ def uses(site: Site) -> dict[str, tuple[str, ...]]:
     for process, versions in state.read(site.state).slots.items():
         for slot, version in enumerate(versions):
             add(version, f"slot {slot} of {process}")
-    for version in history.here(site):
+    for version in history.versions_on_disk(site):
         if is_leased(site, version):
             add(version, "leased")
     return {version: tuple(those) for version, those in found.items()}
@@ -122,7 +122,7 @@ def plan(
         RollbackFailed: the site's state cannot be read, so that nobody can know what is in use.
     """
     clock = time.time() if now is None else now
-    records, used = history.of(site), uses(site)
+    records, used = history.records_of(site), uses(site)
     newest = {record.version: n for n, record in enumerate(_good(records), 1) if n <= keep}
     doomed: list[Doomed] = []
     kept: list[Kept] = []

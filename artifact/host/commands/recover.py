@@ -99,7 +99,7 @@ def _recover(site: Site, tell: steps.Listener) -> Recovered | None:
 
 def point_before(site: Site, version: str) -> None:
     """Point `previous` at the newest good release before a version; at nothing without one."""
-    before = history.good_before(history.of(site), version)
+    before = history.good_before(history.records_of(site), version)
     if before:
         files.replace_link(site.previous, before[0].version)
     else:
@@ -120,7 +120,7 @@ def sweep(site: Site) -> None:
 
 def note_removed(site: Site, record: Journal) -> None:
     """Write down what a run has taken away without saying so."""
-    there = set(history.here(site))
+    there = set(history.versions_on_disk(site))
     for version, told in history.tell_of(journal.read(site.journal)).items():
         if told.state != "removed" and version not in there:
             record.release(version, "removed", reason="its directory is gone")
@@ -129,7 +129,9 @@ def note_removed(site: Site, record: Journal) -> None:
 def _note_staged(site: Site, run: Run, record: Journal) -> None:
     """Write down that a release had got its name, where the run died before it could."""
     version = run.began.version
-    if run.began.command not in {"install", "stage"} or version not in history.here(site):
+    if run.began.command not in {"install", "stage"} or version not in history.versions_on_disk(
+        site
+    ):
         return
     told = history.tell_of(journal.read(site.journal)).get(version)
     if told is None or told.state == "removed":

@@ -85,7 +85,7 @@ def _plan(site: Site, options: RollbackOptions, tell: steps.Listener) -> Rollbac
         ConfigurationError: the site's own settings are wrong.
         Refused: there is nothing to go back to.
     """
-    records = history.of(site)
+    records = history.records_of(site)
     live = releases.live_version(site)
     wanted = options.version
     record = _named(site, records, wanted) if wanted else _newest_good(site, records, live)
@@ -153,9 +153,9 @@ def _leaving(site: Site, live: str) -> Target | None:
 
 def _check_freeze(site: Site, options: RollbackOptions, tell: steps.Listener) -> None:
     if not options.despite_freeze:
-        freeze.check(site, hint="in an emergency: `artifact rollback --despite-freeze`")
+        freeze.refuse_frozen(site, hint="in an emergency: `artifact rollback --despite-freeze`")
         return
-    found = freeze.read(site)
+    found = freeze.freeze_of(site)
     if found is not None:
         tell(Warned(f"{site.root} is {found.describe()}; rolled back all the same"))
 

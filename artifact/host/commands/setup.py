@@ -90,7 +90,7 @@ def find_subject(reference: str) -> tuple[Site, Manifest]:
             check_platform(artifact.manifest)
             return site_of(artifact, ""), artifact.manifest
     try:
-        site = find.find(reference)
+        site = find.find_site(reference)
     except UsageError as error:
         raise UsageError(
             error.message, hint="a new site is set up from an artifact: accounting-1337.tgz"

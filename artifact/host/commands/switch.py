@@ -106,7 +106,7 @@ def check_policies(target: Target, live: Live, options: SwitchOptions) -> None:
         Refused: the site is frozen, or the release is older than the live one.
         UsageError: migrations are allowed where none are run.
     """
-    freeze.check(target.site, hint="ask them, or `artifact thaw` it; then repeat")
+    freeze.refuse_frozen(target.site, hint="ask them, or `artifact thaw` it; then repeat")
     if options.allow_unsafe and _policy(target, options) != "run":
         raise UsageError(
             f"no migrations are run here, {', '.join(options.allow_unsafe)} neither",

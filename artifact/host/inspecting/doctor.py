@@ -165,14 +165,14 @@ def _rights(site: Site, release: Release | None, target: Target | None) -> Itera
     user = application.user_of(site)
     live = (release.directory, release.environment) if release else ()
     for path in (site.root, site.releases, site.environments, site.shared, *live):
-        if path.is_dir() and not preflight.may(user, path, 0o5):
+        if path.is_dir() and not preflight.has_rights(user, path, 0o5):
             yield Problem(
                 f"{path} cannot be read by {user.pw_name}, who the processes run as",
                 f"chmod a+rx {path}",
             )
     for relative, is_directory in links.shared_paths(target.install.shared) if target else ():
         path = site.shared / relative
-        if is_directory and path.is_dir() and not preflight.may(user, path, 0o7):
+        if is_directory and path.is_dir() and not preflight.has_rights(user, path, 0o7):
             yield Problem(
                 f"the shared directory {path} cannot be written by {user.pw_name}, "
                 "who the processes run as",
@@ -206,7 +206,7 @@ def _health(target: Target) -> Iterator[Problem]:
 
 def _runs(site: Site) -> Iterator[Problem]:
     """Find what keeps the next run from starting as it should."""
-    frozen = freeze.read(site)
+    frozen = freeze.freeze_of(site)
     if frozen is not None:
         yield Problem(f"installs are refused: {site.root} is {frozen.describe()}", "artifact thaw")
     cut_off = status.cut_off_run(site)

@@ -155,7 +155,7 @@ def readable(site: Site, wanted: Python) -> Iterator[Problem]:
         real = Path(wanted.interpreter).resolve(strict=True)
     except (ConfigurationError, OSError):
         return  # said elsewhere
-    closed = next((one for one in reversed(real.parents) if not may(user, one, 0o1)), None)
+    closed = next((one for one in reversed(real.parents) if not has_rights(user, one, 0o1)), None)
     if closed is not None:
         yield Problem(
             f"{user.pw_name}, who the processes run as, cannot reach the interpreter {real}: "
@@ -164,7 +164,7 @@ def readable(site: Site, wanted: Python) -> Iterator[Problem]:
         )
 
 
-def may(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:
+def has_rights(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:
     """Tell whether a user has these rights (of 0o7), going by the mode alone."""
     if user.pw_uid == 0:
         return True

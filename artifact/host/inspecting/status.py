@@ -55,7 +55,7 @@ class Status(msgspec.Struct, frozen=True):
     """What is wrong; empty when all is well."""
 
 
-def look(site: Site) -> Status:
+def status_of(site: Site) -> Status:
     """Look at a site; changes nothing.
 
     Raises:
@@ -90,7 +90,7 @@ def look(site: Site) -> Status:
         answers=answers,
         last_run=journal.last_run(site.journal),
         busy=is_locked(site.lock),
-        frozen=freeze.read(site),
+        frozen=freeze.freeze_of(site),
         problems=tuple(problems),
     )
 

@@ -80,7 +80,7 @@ def _who_may_know(site: Site, live: str, target: Release, ahead: set[str]) -> It
     """Yield the releases to ask: the live one first, then others that have what is unknown."""
     if live:
         yield live
-    for version in history.of(site):
+    for version in history.records_of(site):
         if version in {live, target.manifest.version}:
             continue
         with suppress(Refused):

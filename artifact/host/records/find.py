@@ -15,7 +15,7 @@ SITES = Path("/srv")
 _HINT = "name it, give its path, or set ARTIFACT_ROOT"
 
 
-def find(name: str | None, *, sites: Path = SITES, maybe_later: bool = False) -> Site:
+def find_site(name: str | None, *, sites: Path = SITES, maybe_later: bool = False) -> Site:
     """Return the site called `name`, or at that path; the machine's only one when left out.
 
     Args:

@@ -30,7 +30,7 @@ def freeze(site: Site, reason: str) -> Freeze:
     Raises:
         Refused: somebody else has done so, or for another reason.
     """
-    before = read(site)
+    before = freeze_of(site)
     wanted = Freeze(
         who=files.whoami(),
         since=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -49,13 +49,13 @@ def freeze(site: Site, reason: str) -> Freeze:
 
 def thaw(site: Site) -> Freeze | None:
     """End a freeze and return it; None when there was none."""
-    before = read(site)
+    before = freeze_of(site)
     site.frozen.unlink(missing_ok=True)
     files.sync_directory(site.private)
     return before
 
 
-def read(site: Site) -> Freeze | None:
+def freeze_of(site: Site) -> Freeze | None:
     """Return how a site is frozen; None when it is not.
 
     A file that cannot be read freezes as well: somebody meant something by it.
@@ -69,12 +69,12 @@ def read(site: Site) -> Freeze | None:
         return Freeze(who="somebody", since="nobody knows when", reason=f"{path}: {error}")
 
 
-def check(site: Site, *, hint: str) -> None:
+def refuse_frozen(site: Site, *, hint: str) -> None:
     """Refuse to go on where the site is frozen.
 
     Raises:
         Refused: who froze it, when and why.
     """
-    found = read(site)
+    found = freeze_of(site)
     if found is not None:
         raise Refused(f"{site.root} is {found.describe()}", hint=hint)

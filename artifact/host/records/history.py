@@ -46,17 +46,18 @@ class Record(msgspec.Struct, frozen=True):
         return self.state == "good"
 
 
-def of(site: Site) -> dict[str, Record]:
+def records_of(site: Site) -> dict[str, Record]:
     """Return every release on the disk, the newest install first; unknown ones come last."""
     told = tell_of(journal.read(site.journal))
     there = [
-        told.get(version) or Record(version, UNKNOWN, 0, "", "", "", "") for version in here(site)
+        told.get(version) or Record(version, UNKNOWN, 0, "", "", "", "")
+        for version in versions_on_disk(site)
     ]
     there.sort(key=lambda record: (-record.order, record.version))
     return {record.version: record for record in there}
 
 
-def here(site: Site) -> list[str]:
+def versions_on_disk(site: Site) -> list[str]:
     """Return the versions whose directories are there, whole or not."""
     try:
         with os.scandir(site.releases) as entries:
@@ -71,7 +72,7 @@ def here(site: Site) -> list[str]:
 
 def nothing_live(site: Site) -> Problem:
     """Return why a site has no live release, and the command that gives it one."""
-    newest = next((record.version for record in good_before(of(site), "")), "")
+    newest = next((record.version for record in good_before(records_of(site), "")), "")
     if not newest:
         return Problem(f"{site.root} has no live release", "artifact install FILE")
     gone = "names no release of this site" if os.path.lexists(site.current) else "is gone"

@@ -110,7 +110,7 @@ def _finder(site: Site) -> Callable[[str], Path | None]:
     def find(path: str) -> Path | None:
         if not directories:
             live = releases.live_version(site)
-            versions = sorted(history.here(site), key=lambda version: version != live)
+            versions = sorted(history.versions_on_disk(site), key=lambda version: version != live)
             directories.extend(_directories(site, versions))
         return next((one / path for one in directories if (one / path).is_file()), None)
 

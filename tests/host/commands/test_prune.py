@@ -39,7 +39,7 @@ def prune(machine: Machine, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def here(machine: Machine) -> set[str]:
-    return set(history.here(machine.site))
+    return set(history.versions_on_disk(machine.site))
 
 
 def judge(machine: Machine, version: str, verdict: journal.ReleaseState) -> None:

@@ -36,7 +36,7 @@ def live(machine: Machine) -> str:
 
 
 def states(machine: Machine) -> dict[str, str]:
-    return {version: record.state for version, record in history.of(machine.site).items()}
+    return {version: record.state for version, record in history.records_of(machine.site).items()}
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def live(machine: Machine) -> str:
 
 
 def state(machine: Machine, version: str) -> str:
-    return history.of(machine.site)[version].state
+    return history.records_of(machine.site)[version].state
 
 
 def pids(machine: Machine) -> dict[str, int]:
@@ -128,7 +128,7 @@ def test_a_frozen_site_stages_and_switches_nothing(machine: Machine) -> None:
 def test_what_is_staged_is_kept_and_said_to_be(machine: Machine) -> None:
     assert machine.install(machine.build("1", install=NONE)).returncode == 0
     assert stage(machine, "2").returncode == 0
-    late = history.of(machine.site)["2"].time
+    late = history.records_of(machine.site)["2"].time
     kept = {one.version: one.reason for one in prune.plan(machine.site, 1, now=4e9).kept}
     assert kept == {"1": "current", "2": "staged"}, late
     assert "staged" in machine.run("releases", str(machine.site.root)).stdout

@@ -9,7 +9,7 @@ import pytest
 
 from artifact.errors import ConfigurationError, UsageError
 from artifact.host.records import settings
-from artifact.host.records.find import find
+from artifact.host.records.find import find_site
 from artifact.manifest import Install
 from artifact.site import Site
 
@@ -31,27 +31,27 @@ def test_a_site_is_found_by_name_path_variable_and_working_directory(
 ) -> None:
     srv = tmp_path / "srv"
     one, other = make(srv / "one"), make(tmp_path / "other")
-    assert find("one", sites=srv).root == one
-    assert find(str(other), sites=srv).root == other
-    assert find("./other", sites=srv).root == other
-    assert find(None, sites=srv).root == one
+    assert find_site("one", sites=srv).root == one
+    assert find_site(str(other), sites=srv).root == other
+    assert find_site("./other", sites=srv).root == other
+    assert find_site(None, sites=srv).root == one
     inside = other / "releases" / "1"
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
-    assert find(None, sites=srv).root == other
-    assert find("other", sites=srv).root == other
+    assert find_site(None, sites=srv).root == other
+    assert find_site("other", sites=srv).root == other
     monkeypatch.setenv("ARTIFACT_ROOT", str(one))
-    assert find(None, sites=srv).root == one
+    assert find_site(None, sites=srv).root == one
 
 
 def test_the_classic_layout_with_the_site_at_the_top_is_found(tmp_path: Path) -> None:
     srv = make(tmp_path / "srv")
-    assert find(None, sites=srv).root == srv
+    assert find_site(None, sites=srv).root == srv
 
 
 def test_a_server_without_a_site_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no site in"):
-        find(None, sites=tmp_path / "srv")
+        find_site(None, sites=tmp_path / "srv")
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_what_is_none_of_several_is_told_so(tmp_path: Path, named: str | None, s
     make(srv / "one")
     make(srv / "two")
     with pytest.raises(UsageError, match=said):
-        find(named, sites=srv)
+        find_site(named, sites=srv)
 
 
 def test_a_site_may_be_made_later(tmp_path: Path) -> None:
-    assert find("/nowhere", sites=tmp_path, maybe_later=True).root == Path("/nowhere")
+    assert find_site("/nowhere", sites=tmp_path, maybe_later=True).root == Path("/nowhere")
 
 
 def test_the_servers_settings_lie_on_top_of_the_manifests(tmp_path: Path) -> None:
