@@ -20,14 +20,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     slots: dict[str, tuple[str, str]] = {}
     """Process to the versions of its two slots; "" is an idle one."""
 
+    def versions(self, process: str) -> tuple[str, str]:
+        """Return what the two slots of a process are to run."""
+        return self.slots.get(process, (IDLE, IDLE))
+
     def slot_of(self, process: str, version: str) -> int | None:
         """Return the slot that is to run a version; None when none is."""
-        versions = self.slots.get(process, (IDLE, IDLE))
+        versions = self.versions(process)
         return versions.index(version) if version in versions else None
 
     def with_slot(self, process: str, slot: int, version: str) -> State:
         """Return the state with one slot changed."""
-        versions = list(self.slots.get(process, (IDLE, IDLE)))
+        versions = list(self.versions(process))
         versions[slot] = version
         return msgspec.structs.replace(
             self, slots={**self.slots, process: (versions[0], versions[1])}
