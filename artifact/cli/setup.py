@@ -17,7 +17,7 @@ from artifact.host.commands import setup
 from artifact.host.commands.setup import Outcome
 from artifact.host.preparing.findings import SetupOptions
 from artifact.host.records.problem import Problem
-from artifact.services.nginx import Certificate
+from artifact.services.proxy import Certificate
 
 
 class SetupStep(msgspec.Struct, frozen=True):

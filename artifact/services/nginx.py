@@ -1,15 +1,15 @@
-"""The door to nginx: the server block of a site, its place, the test and the reload."""
+"""nginx as proxy: the server block of a site, its place, the test and the reload."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 from artifact import process
 from artifact.errors import Refused, UsageError
 from artifact.manifest import Manifest
+from artifact.services.proxy import Certificate, Place
 from artifact.site import HASHED_NAME, Site
 
 DIRECTORY = Path("/etc/nginx")
@@ -69,88 +69,89 @@ map $http_upgrade ${variable} {{
 """
 
 
-class Certificate(msgspec.Struct, frozen=True):
-    """What TLS is served with."""
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """The `Proxy` that nginx is."""
 
-    chain: Path
-    """The certificate and those between it and its authority, PEM."""
-    key: Path
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a site's block goes."""
-
-    directory: Path
-    """nginx's configuration directory."""
-    file: Path
-    link: Path | None
-    """Debian reads links in sites-enabled; None where the file itself is read."""
+    directory: Path = DIRECTORY
+    """Of its configuration."""
 
     @property
     def main(self) -> Path:
         return self.directory / "nginx.conf"
 
+    def place(self, name: str) -> Place:
+        if not self.main.is_file():
+            raise Refused(
+                f"there is no {self.main}",
+                hint="install nginx, or name its configuration directory: --nginx-dir",
+            )
+        available, enabled = self.directory / "sites-available", self.directory / "sites-enabled"
+        if available.is_dir() and enabled.is_dir():
+            return Place(available / name, enabled / name)
+        return Place(self.directory / "conf.d" / f"{name}.conf", None)
 
-def place(directory: Path, name: str) -> Place:
-    """Return where the block of an application goes: as Debian does it, else into conf.d.
-
-    Raises:
-        Refused: the directory is not nginx's.
-    """
-    if not (directory / "nginx.conf").is_file():
-        raise Refused(
-            f"there is no {directory / 'nginx.conf'}",
-            hint="install nginx, or name its configuration directory: --nginx-dir",
+    def block(
+        self,
+        site: Site,
+        manifest: Manifest,
+        server_name: str,
+        certificate: Certificate | None = None,
+    ) -> str:
+        matched = _SERVER_NAME.fullmatch(server_name)
+        if matched is None:
+            raise UsageError(
+                f"{server_name!r} is no server name", hint="example.com, or with :port"
+            )
+        for path in (site.root, *((certificate.chain, certificate.key) if certificate else ())):
+            if not _SAFE_PATH.fullmatch(str(path)):
+                raise UsageError(f"{path} cannot be written into nginx's configuration safely")
+        name = _served(manifest)
+        upstream = f"{manifest.name}-{name}"
+        variable = upstream.replace("-", "_") + "_connection"
+        upgrades = manifest.processes[name].server == "uvicorn"
+        connection = [f"proxy_set_header Connection {'$' + variable if upgrades else 'close'};"]
+        if upgrades:
+            connection.append("proxy_set_header Upgrade $http_upgrade;")
+        current = site.current.relative_to(site.root)
+        live = f"/{current}/{manifest.static}/$static_file " if manifest.static else ""
+        redirect = certificate and not matched[2]
+        return _BLOCK.format(
+            upstream=upstream,
+            server=self.upstream(manifest.processes[name].listen),
+            upgrade=_UPGRADE.format(variable=variable) if upgrades else "",
+            redirect=_REDIRECT.format(port=_HTTP, host=matched[1]) if redirect else "",
+            port=f"{matched[2] or _HTTPS} ssl" if certificate else matched[2] or _HTTP,
+            tls=_tls(certificate) if certificate else "",
+            host=matched[1],
+            hashed=HASHED_NAME,
+            root=site.root,
+            live=live,
+            connection="\n".join(" " * 8 + line for line in connection),
         )
-    available, enabled = directory / "sites-available", directory / "sites-enabled"
-    if available.is_dir() and enabled.is_dir():
-        return Place(directory, available / name, enabled / name)
-    return Place(directory, directory / "conf.d" / f"{name}.conf", None)
 
+    def upstream(self, listen: str) -> str:
+        if listen.startswith("unix:"):
+            return "unix:/" + listen.removeprefix("unix:").lstrip("/")
+        host, _, port = listen.rpartition(":")
+        return f"{host if host not in {'', '0.0.0.0', '[::]'} else '127.0.0.1'}:{port}"  # noqa: S104
 
-def block(
-    site: Site, manifest: Manifest, server_name: str, certificate: Certificate | None = None
-) -> str:
-    """Render the server block: proxy to the listening process, static files from the site.
+    def test(self) -> None:
+        try:
+            process.run([_program(), "-t", "-q", "-c", str(self.main)], timeout=_SECONDS)
+        except process.ProgramMissing as error:
+            raise Refused("nginx is not installed, or not on PATH", hint="install it") from error
+        except process.ChildFailed as error:
+            raise Refused(
+                f"nginx does not accept its configuration {self.main}: {' '.join(error.tail[-2:])}",
+                hint=f"`nginx -t -c {self.main}` shows where",
+                output=error.tail,
+            ) from error
 
-    Static files without a hash are those of the live release.
-
-    Args:
-        server_name: "example.com" or "example.com:8080".
-        certificate: has it serve TLS, and redirect from port 80 where no other port is named.
-
-    Raises:
-        UsageError: the name is not one, or it is not clear which process serves.
-    """
-    matched = _SERVER_NAME.fullmatch(server_name)
-    if matched is None:
-        raise UsageError(f"{server_name!r} is no server name", hint="example.com, or with :port")
-    for path in (site.root, *((certificate.chain, certificate.key) if certificate else ())):
-        if not _SAFE_PATH.fullmatch(str(path)):
-            raise UsageError(f"{path} cannot be written into nginx's configuration safely")
-    name = _served(manifest)
-    upstream = f"{manifest.name}-{name}"
-    variable = upstream.replace("-", "_") + "_connection"
-    upgrades = manifest.processes[name].server == "uvicorn"
-    connection = [f"proxy_set_header Connection {'$' + variable if upgrades else 'close'};"]
-    if upgrades:
-        connection.append("proxy_set_header Upgrade $http_upgrade;")
-    current = site.current.relative_to(site.root)
-    live = f"/{current}/{manifest.static}/$static_file " if manifest.static else ""
-    redirect = certificate and not matched[2]
-    return _BLOCK.format(
-        upstream=upstream,
-        server=address(manifest.processes[name].listen),
-        upgrade=_UPGRADE.format(variable=variable) if upgrades else "",
-        redirect=_REDIRECT.format(port=_HTTP, host=matched[1]) if redirect else "",
-        port=f"{matched[2] or _HTTPS} ssl" if certificate else matched[2] or _HTTP,
-        tls=_tls(certificate) if certificate else "",
-        host=matched[1],
-        hashed=HASHED_NAME,
-        root=site.root,
-        live=live,
-        connection="\n".join(" " * 8 + line for line in connection),
-    )
+    def reload(self) -> str:
+        words = [_program(), "-s", "reload", "-c", str(self.main)]
+        done = process.run(words, timeout=_SECONDS, check=False)
+        return "" if done.status == 0 else " ".join(done.tail[-1:])
 
 
 def _tls(certificate: Certificate) -> str:
@@ -159,42 +160,6 @@ def _tls(certificate: Certificate) -> str:
         f"    ssl_certificate_key {certificate.key};\n"
         "    ssl_protocols TLSv1.2 TLSv1.3;\n"
     )
-
-
-def address(listen: str) -> str:
-    """Return how nginx writes the address that a process listens on."""
-    if listen.startswith("unix:"):
-        return "unix:/" + listen.removeprefix("unix:").lstrip("/")
-    host, _, port = listen.rpartition(":")
-    return f"{host if host not in {'', '0.0.0.0', '[::]'} else '127.0.0.1'}:{port}"  # noqa: S104
-
-
-def test(main: Path) -> None:
-    """Have nginx read its configuration.
-
-    Raises:
-        Refused: it is wrong, or there is no nginx; nginx's own words are the output.
-    """
-    try:
-        process.run([_program(), "-t", "-q", "-c", str(main)], timeout=_SECONDS)
-    except process.ProgramMissing as error:
-        raise Refused("nginx is not installed, or not on PATH", hint="install it") from error
-    except process.ChildFailed as error:
-        raise Refused(
-            f"nginx does not accept its configuration {main}: {' '.join(error.tail[-2:])}",
-            hint=f"`nginx -t -c {main}` shows where",
-            output=error.tail,
-        ) from error
-
-
-def reload(main: Path) -> str:
-    """Have a running nginx take its configuration; no request is lost.
-
-    Returns:
-        Why it did not; empty when it did.
-    """
-    done = process.run([_program(), "-s", "reload", "-c", str(main)], timeout=_SECONDS, check=False)
-    return "" if done.status == 0 else " ".join(done.tail[-1:])
 
 
 def _program() -> str:

@@ -9,10 +9,11 @@ import pytest
 
 from artifact.errors import Refused, UsageError
 from artifact.manifest import Process
-from artifact.services import nginx
+from artifact.services.nginx import Nginx
+from artifact.services.proxy import Certificate
 from artifact.site import Site
 from surroundings.waiting import free_port
-from tests.host.prepared import Nginx
+from tests.host import prepared
 from tests.test_manifest import example
 
 SITE = Site(Path("/srv/accounting"))
@@ -21,7 +22,7 @@ WEB = Process(command="gunicorn a:b", listen="127.0.0.1:8000")
 
 def block(server_name: str = "example.com", site: Site = SITE, **processes: Process) -> str:
     chosen = processes or {"web": WEB}
-    return nginx.block(site, msgspec.structs.replace(example(), processes=chosen), server_name)
+    return Nginx().block(site, msgspec.structs.replace(example(), processes=chosen), server_name)
 
 
 @pytest.mark.parametrize("debian", [True, False], ids=["sites-available", "conf.d"])
@@ -36,16 +37,16 @@ def block(server_name: str = "example.com", site: Site = SITE, **processes: Proc
     ids=["tcp", "any", "tcp6", "unix"],
 )
 def test_nginx_accepts_every_kind_of_block(tmp_path: Path, process: Process, debian: bool) -> None:
-    made = Nginx(tmp_path / "nginx")
+    made = prepared.Nginx(tmp_path / "nginx")
     made.write(debian=debian)
-    place = nginx.place(made.directory, "accounting")
+    place = Nginx(made.directory).place("accounting")
     place.file.write_text(block(f"example.com:{free_port()}", web=process))
     if place.link:
         place.link.symlink_to(place.file)
-    nginx.test(place.main)
+    Nginx(made.directory).test()
     place.file.write_text(place.file.read_text().replace("proxy_pass", "proxy_fail"))
     with pytest.raises(Refused, match="proxy_fail") as error:
-        nginx.test(place.main)
+        Nginx(made.directory).test()
     assert f"nginx -t -c {made.main}" in error.value.hint
     assert error.value.output
 
@@ -59,19 +60,19 @@ def test_the_block_names_host_port_and_upstream() -> None:
 
 
 def test_with_a_certificate_tls_is_served_and_plain_requests_are_sent_there() -> None:
-    certificate = nginx.Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
+    certificate = Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
     served = msgspec.structs.replace(example(), processes={"web": WEB})
-    text = nginx.block(SITE, served, "example.com", certificate)
+    text = Nginx().block(SITE, served, "example.com", certificate)
     assert "listen 443 ssl;" in text
     assert "listen 80;" in text
     assert "return 301 https://$host$request_uri;" in text
     assert "ssl_certificate /etc/ssl/chain.pem;" in text
-    own = nginx.block(SITE, served, "example.com:8443", certificate)
+    own = Nginx().block(SITE, served, "example.com:8443", certificate)
     assert "listen 8443 ssl;" in own
     assert "listen 80;" not in own, "whoever names a port has another one in front"
-    unsafe = nginx.Certificate(Path("/etc/ssl/a;b.pem"), Path("/etc/ssl/key.pem"))
+    unsafe = Certificate(Path("/etc/ssl/a;b.pem"), Path("/etc/ssl/key.pem"))
     with pytest.raises(UsageError, match="safely"):
-        nginx.block(SITE, served, "example.com", unsafe)
+        Nginx().block(SITE, served, "example.com", unsafe)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x;}", "a:b", "a:1:2", "$host", "-"])
@@ -98,5 +99,5 @@ def test_of_several_that_listen_web_is_meant() -> None:
 
 def test_a_directory_that_is_not_nginxs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="there is no") as error:
-        nginx.place(tmp_path, "accounting")
+        Nginx(tmp_path).place("accounting")
     assert "--nginx-dir" in error.value.hint

@@ -22,6 +22,7 @@ from artifact.host.records.releases import Release
 from artifact.host.trees import content, links
 from artifact.manifest import Manifest
 from artifact.services import nginx
+from artifact.services.nginx import Nginx
 from artifact.services.process_manager import ProcessManagerError
 from artifact.site import Site
 from artifact.stores import addresses
@@ -236,10 +237,11 @@ def _store(site: Site, release: Release | None) -> Iterator[Problem]:
 def _nginx(site: Site, manifest: Manifest, directory: Path) -> Iterator[Problem]:
     if not (directory / "nginx.conf").is_file():
         return
-    place = nginx.place(directory, manifest.name)
+    proxy = Nginx(directory)
+    place = proxy.place(manifest.name)
     if not place.file.exists():
         return
-    nginx.test(place.main)
+    proxy.test()
     if place.link is not None and not place.link.exists():
         yield Problem(
             f"{place.file} is not enabled",
@@ -247,7 +249,7 @@ def _nginx(site: Site, manifest: Manifest, directory: Path) -> Iterator[Problem]
         )
     text = place.file.read_text("utf-8", "replace")
     addresses = [one.listen for one in manifest.processes.values() if one.listen]
-    if addresses and not any(nginx.address(listen) in text for listen in addresses):
+    if addresses and not any(proxy.upstream(listen) in text for listen in addresses):
         yield Problem(
             f"{place.file} does not pass requests on to {health.connectable(addresses[0])}",
             f"artifact setup {site.root} --nginx",

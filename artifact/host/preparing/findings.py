@@ -12,7 +12,7 @@ from artifact.host.processes.target import Target
 from artifact.host.records.problem import Problem
 from artifact.manifest import Manifest
 from artifact.services.nginx import DIRECTORY as NGINX
-from artifact.services.nginx import Certificate
+from artifact.services.proxy import Certificate
 from artifact.site import Site
 from artifact.steps import Run, Step, Warned
 

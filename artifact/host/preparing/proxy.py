@@ -15,8 +15,8 @@ from artifact.host.preparing import generated_files
 from artifact.host.preparing.findings import Goal, Part, SetupFinding, SetupOptions
 from artifact.host.preparing.generated_files import marked
 from artifact.host.records.problem import Problem
-from artifact.services import nginx
-from artifact.services.nginx import Certificate, Place
+from artifact.services.nginx import Nginx
+from artifact.services.proxy import Certificate, Place, Proxy
 from artifact.steps import Run, Step, Warned
 
 
@@ -24,13 +24,14 @@ def check_proxy(goal: Goal) -> Iterator[SetupFinding]:
     """Say whether the server block is there and read."""
     if not goal.options.nginx:
         return
-    place = nginx.place(goal.options.nginx_directory.absolute(), goal.manifest.name)
+    proxy = Nginx(goal.options.nginx_directory.absolute())
+    place = proxy.place(goal.manifest.name)
     section = goal.target.settings.proxy
     host, certificate = section.server_name, None
     if section.certificate:
         certificate = Certificate(Path(section.certificate), Path(section.certificate_key))
         yield from _missing(certificate)
-    content = marked(nginx.block(goal.site, goal.manifest, host, certificate))
+    content = marked(proxy.block(goal.site, goal.manifest, host, certificate))
     owner = generated_files.ownership(place.file, content)
     if owner == "ours" and not _is_decided(goal):
         yield Problem(
@@ -49,7 +50,7 @@ def check_proxy(goal: Goal) -> Iterator[SetupFinding]:
     if owner == "same" and _is_read(place):
         yield Part("nginx", f"{place.file} for {host}")
         return
-    yield _step(place, content, host)
+    yield _step(proxy, place, content, host)
 
 
 def settle(kept: ProxySection, options: SetupOptions) -> ProxySection:
@@ -87,8 +88,8 @@ def _is_read(place: Place) -> bool:
     )
 
 
-def _step(place: Place, content: str, host: str) -> Part | Problem:
-    fault = generated_files.unwritable(place.file.parent) or _broken(place) or _in_the_way(place)
+def _step(proxy: Proxy, place: Place, content: str, host: str) -> Part | Problem:
+    fault = generated_files.unwritable(place.file.parent) or _broken(proxy) or _in_the_way(place)
     if fault:
         return fault
     restore = generated_files.restorer(place.file, *([place.link] if place.link else []))
@@ -98,15 +99,15 @@ def _step(place: Place, content: str, host: str) -> Part | Problem:
         generated_files.replace(place.file, content)
         if place.link:
             files.replace_link(place.link, f"../{place.file.parent.name}/{place.file.name}")
-        nginx.test(place.main)
-        why = nginx.reload(place.main)
+        proxy.test()
+        why = proxy.reload()
         if why:
             run.tell(Warned(f"nginx was not reloaded: {why}", "start it: systemctl start nginx"))
         return "tested" if why else "tested and reloaded"
 
     def undo(run: Run) -> None:
         restore(run)
-        nginx.reload(place.main)
+        proxy.reload()
 
     linked = f" and enable it with {place.link}" if place.link else ""
     summary = f"write {place.file} for {host}{linked}, test and reload nginx"
@@ -119,10 +120,10 @@ def _in_the_way(place: Place) -> Problem | None:
     return Problem(f"{place.link} is in the way: it is not a link", "move it away, then repeat")
 
 
-def _broken(place: Place) -> Problem | None:
+def _broken(proxy: Proxy) -> Problem | None:
     """Return what is wrong with nginx before we touch it."""
     try:
-        nginx.test(place.main)
+        proxy.test()
     except ArtifactError as error:
         return Problem(error.message, error.hint)
     return None

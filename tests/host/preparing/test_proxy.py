@@ -10,7 +10,7 @@ from artifact.configuration import site_toml
 from artifact.configuration.site_toml import ProxySection, Settings
 from artifact.host.preparing import proxy, settings_file
 from artifact.host.preparing.findings import SetupOptions
-from artifact.services.nginx import Certificate
+from artifact.services.proxy import Certificate
 
 CERTIFICATE = Certificate(Path("/etc/ssl/chain.pem"), Path("/etc/ssl/key.pem"))
 
