@@ -71,15 +71,15 @@ def answering(
     cannot be asked.
 
     Args:
-        numbers: which workers of the process, as `servers.named` names them.
+        numbers: which workers of the process, as `servers.with_worker_name` names them.
     """
     found = releases.read(site, version)
     described = found.manifest.processes[name]
     app = _celery_app(described.command)
-    if not app or servers.named([], described, name, 0) == []:
+    if not app or servers.with_worker_name([], described, name, 0) == []:
         yield lambda: True
         return
-    names = [servers.node(name, number) for number in numbers]
+    names = [servers.worker_name(name, number) for number in numbers]
     request = {"application": app, "names": names, "seconds": ANSWER_SECONDS}
     site.failures.mkdir(mode=0o700, exist_ok=True)
     log = site.failures / f"{version}-{name}-asked.log"

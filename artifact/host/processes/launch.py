@@ -104,9 +104,9 @@ def _serve(
         environment["LISTEN_PID"] = str(os.getpid())
     argv = servers.argv(found.manifest, name, found.environment, sockets=sockets)
     if number is not None:
-        argv = servers.named(argv, described, name, number)
+        argv = servers.with_worker_name(argv, described, name, number)
     if slot == SMOKE:
-        argv = servers.smaller(argv, described.server)
+        argv = servers.with_one_worker(argv, described.server)
     draining = _opened(servers.DRAINING)
     if slot is not None:
         ready = site.ready(name, slot)

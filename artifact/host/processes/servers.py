@@ -9,6 +9,8 @@ import re
 import shlex
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
 from artifact.site import Site
@@ -42,7 +44,7 @@ def overlaps(process: Process) -> bool:
         return False
     words = process.command.split()
     alone = ("-B", "--beat", "-s", "--schedule", "--pidfile", "-S", "--statedb")
-    return "worker" in words and not _has(words, *alone)
+    return "worker" in words and not _has_option(words, *alone)
 
 
 def side_by_side(process: Process) -> bool:
@@ -50,14 +52,14 @@ def side_by_side(process: Process) -> bool:
     return takes_slots(process) or overlaps(process)
 
 
-def named(words: list[str], process: Process, name: str, number: int) -> list[str]:
+def with_worker_name(words: list[str], process: Process, name: str, number: int) -> list[str]:
     """Return a worker's command line with a name of its own, for celery tells workers by them."""
-    if process.server != "celery" or _has(words, "-n", "--hostname"):
+    if process.server != "celery" or _has_option(words, "-n", "--hostname"):
         return words
-    return [*words, "--hostname", f"{node(name, number)}@%h"]
+    return [*words, "--hostname", f"{worker_name(name, number)}@%h"]
 
 
-def node(name: str, number: int) -> str:
+def worker_name(name: str, number: int) -> str:
     """Return the name of a worker before the host's: "worker-1"."""
     return f"{name}-{number}"
 
@@ -83,7 +85,7 @@ def graceful_signal(manifest: Manifest, process: Process) -> str:
     """
     if process.server == "gunicorn":
         known = manifest.environment.packages.get("gunicorn", "")
-        return "TERM" if not known or _at_least(manifest, "gunicorn", "19") else "QUIT"
+        return "TERM" if not known or _is_at_least(manifest, "gunicorn", "19") else "QUIT"
     if process.server in {"uvicorn", "celery"} or is_uwsgi(process):
         return "TERM"
     return ""
@@ -123,7 +125,7 @@ def argv(manifest: Manifest, name: str, environment: Path, *, sockets: int) -> l
     return words
 
 
-def smaller(words: list[str], server: str) -> list[str]:
+def with_one_worker(words: list[str], server: str) -> list[str]:
     """Return the command line with one worker only, enough to see whether it serves."""
     return [*words, "--workers", "1"] if server in INHERITING else words
 
@@ -142,18 +144,18 @@ def _gunicorn(
     words: list[str], manifest: Manifest, process: Process, *, inherits: bool
 ) -> list[str]:
     if inherits:
-        words = _without(words, _GUNICORN_SINGLE)
-    elif not _has(words, "-b", "--bind"):
+        words = _without_options(words, _GUNICORN_SINGLE)
+    elif not _has_option(words, "-b", "--bind"):
         words = [*words, "--bind", process.listen]
-    if not _has(words, "--graceful-timeout"):
+    if not _has_option(words, "--graceful-timeout"):
         words = [*words, "--graceful-timeout", str(int(process.stop_timeout))]
     # From 24 on, one idle kept-alive connection makes a gthread worker's TERM last the whole
     # graceful timeout; and a request sent just then would be lost. To uvicorn's workers 0 means
     # another thing: they say "keep-alive", and close the connection all the same.
-    if not _has(words, "--keep-alive") and not _has_uvicorn_workers(words, process):
+    if not _has_option(words, "--keep-alive") and not _has_uvicorn_workers(words, process):
         words = [*words, "--keep-alive", "0"]
     # From 25.1 on, two masters of one user unlink each other's control socket.
-    if _at_least(manifest, "gunicorn", "25.1") and not _has(words, "--control-socket"):
+    if _is_at_least(manifest, "gunicorn", "25.1") and not _has_option(words, "--control-socket"):
         words = [*words, "--no-control-socket"]
     return words
 
@@ -162,17 +164,17 @@ def _uvicorn(
     words: list[str], manifest: Manifest, process: Process, *, inherits: bool
 ) -> list[str]:
     if inherits:
-        words = _without(words, {"--host": 1, "--port": 1, "--uds": 1, "--reload": 0})
+        words = _without_options(words, {"--host": 1, "--port": 1, "--uds": 1, "--reload": 0})
         words = [*words, "--fd", str(FIRST_DESCRIPTOR)]
-    elif not _has(words, "--host", "--port", "--uds", "--fd"):
+    elif not _has_option(words, "--host", "--port", "--uds", "--fd"):
         if process.listen.startswith("unix:"):
             words = [*words, "--uds", process.listen.removeprefix("unix:")]
         else:
             host, _, port = process.listen.rpartition(":")
             words = [*words, "--host", host or "0.0.0.0", "--port", port]  # noqa: S104
     known = manifest.environment.packages.get("uvicorn", "")
-    if not _has(words, "--timeout-graceful-shutdown") and (
-        not known or _at_least(manifest, "uvicorn", "0.22")
+    if not _has_option(words, "--timeout-graceful-shutdown") and (
+        not known or _is_at_least(manifest, "uvicorn", "0.22")
     ):
         words = [*words, "--timeout-graceful-shutdown", str(int(process.stop_timeout))]
     return words
@@ -201,7 +203,7 @@ def _draining(words: list[str], name: str, environment: Path) -> list[str]:
     return [*words[:place], python, str(DRAINING), name, *words[place + 1 :]]
 
 
-def _has(words: list[str], *options: str) -> bool:
+def _has_option(words: list[str], *options: str) -> bool:
     return any(
         word == option or (word.startswith(f"{option}=") and option.startswith("--"))
         for word in words
@@ -209,7 +211,7 @@ def _has(words: list[str], *options: str) -> bool:
     )
 
 
-def _without(words: list[str], options: dict[str, int]) -> list[str]:
+def _without_options(words: list[str], options: dict[str, int]) -> list[str]:
     """Drop options together with as many words as they take."""
     kept: list[str] = []
     skip = 0
@@ -223,9 +225,7 @@ def _without(words: list[str], options: dict[str, int]) -> list[str]:
     return kept
 
 
-def _at_least(manifest: Manifest, package: str, version: str) -> bool:
-    from packaging.version import InvalidVersion, Version  # 4 ms that `status` need not wait for
-
+def _is_at_least(manifest: Manifest, package: str, version: str) -> bool:
     try:
         return Version(manifest.environment.packages.get(package, "0")) >= Version(version)
     except InvalidVersion:

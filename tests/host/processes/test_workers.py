@@ -244,7 +244,7 @@ def test_what_there_may_be_one_of_never_overlaps(command: str) -> None:
 
 
 def test_each_of_several_workers_gets_a_name_of_its_own() -> None:
-    words = servers.named(["celery", "worker"], WORKER, "worker", 3)
+    words = servers.with_worker_name(["celery", "worker"], WORKER, "worker", 3)
     assert words[-2:] == ["--hostname", "worker-3@%h"]
     own = ["celery", "worker", "-n", "mine@%h"]
-    assert servers.named(own, WORKER, "worker", 3) == own
+    assert servers.with_worker_name(own, WORKER, "worker", 3) == own
