@@ -16,14 +16,12 @@ class DeadlineSocket(socket.socket):
     deadline = 0.0
 
     # The one call with which `makefile` reads; any buffer would do for it.
-    def recv_into(  # type: ignore[override]
-        self, buffer: memoryview, nbytes: int = 0, flags: int = 0
-    ) -> int:
+    def recv_into(self, buffer: memoryview, *_: int) -> int:  # type: ignore[override]
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no answer in time")
         self.settimeout(left)
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv_into(buffer)
 
 
 def connect(address: str | Path, timeout: float) -> DeadlineSocket:
@@ -42,11 +40,10 @@ def connect(address: str | Path, timeout: float) -> DeadlineSocket:
         connection = DeadlineSocket(fileno=plain.detach())
         connection.settimeout(timeout)
     else:
-        path = Path(address.removeprefix("unix:")) if isinstance(address, str) else address
         connection = DeadlineSocket(socket.AF_UNIX)
+        connection.settimeout(timeout)
         try:
-            connection.settimeout(timeout)
-            with short_path(path) as name:
+            with short_path(Path(str(address).removeprefix("unix:"))) as name:
                 connection.connect(name)
         except BaseException:
             connection.close()

@@ -5,17 +5,17 @@ Never supervisorctl: its output is for people, and its exit status says little.
 
 from __future__ import annotations
 
-import base64
 import shlex
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
-from typing import NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
+from xmlrpc.client import ResponseError
 
 import msgspec
 
@@ -23,7 +23,7 @@ from artifact import redaction
 from artifact.errors import ConfigurationError
 from artifact.manifest import Manifest, Process
 from artifact.services import listening, supervisor_files
-from artifact.services.http_exchange import exchange
+from artifact.services.http_connection import DeadlineConnection
 from artifact.services.process_manager import (
     SLOT,
     SLOTS,
@@ -37,6 +37,11 @@ from artifact.services.process_manager import (
 from artifact.site import Site
 
 T = TypeVar("T")
+_Row = dict[str, object]
+
+# The fields of `Member` and of `ProgramConfig` in getProcessInfo and getAllConfigInfo.
+_MEMBER = ("group", "name", "statename", "pid", "start", "spawnerr")
+_CONFIG = ("group", "name", "command", "stopsignal", "stopwaitsecs", "killasgroup")
 
 _ANSWER_SECONDS = 30.0
 _LONGEST_ANSWER_BYTES = 32 << 20
@@ -62,38 +67,43 @@ class SupervisorFault(ProcessManagerError):
         self.code = code
 
 
-class Address(NamedTuple):
-    """Where supervisor's API is."""
+class _Transport(xmlrpc.client.Transport):
+    """Carries calls over TCP or a unix socket, each within one deadline."""
 
-    socket: str
-    """As `sockets.connect` takes it."""
-    host: str
-    """For the header of that name."""
-    path: str
-    credentials: str
-    """ "user:password", or empty."""
+    user_agent = "artifact"
 
+    def __init__(self, address: str, seconds: float) -> None:
+        super().__init__(use_builtin_types=True)
+        self._address = address
+        self._seconds = seconds
 
-class _ProcessInfo(msgspec.Struct):
-    """Of getProcessInfo, what is of interest."""
+    def make_connection(self, host: Any) -> DeadlineConnection:
+        _, self._extra_headers, _ = self.get_host_info(host)
+        connection = DeadlineConnection(self._address, self._seconds)
+        self._connection = host, connection
+        return connection
 
-    group: str
-    name: str
-    statename: str
-    pid: int
-    start: int
-    spawnerr: str
+    def parse_response(self, response: HTTPResponse) -> Any:
+        """Read an answer's one value.
 
-
-class _ConfigInfo(msgspec.Struct):
-    """Of getAllConfigInfo, what is of interest."""
-
-    group: str
-    name: str
-    command: str
-    stopsignal: int
-    stopwaitsecs: float
-    killasgroup: bool
+        Raises:
+            Fault: it is one.
+            ResponseError: it is no answer.
+        """
+        with response:
+            body = response.read(_LONGEST_ANSWER_BYTES + 1)
+        if len(body) > _LONGEST_ANSWER_BYTES:
+            raise ResponseError(f"an answer of more than {_LONGEST_ANSWER_BYTES >> 20} MiB")
+        if response.length:
+            raise ResponseError("its answer ends half way")
+        # Bytes that are no UTF-8 come from a program's log as well.
+        text = body.translate(_READABLE).decode("utf-8", "replace")
+        if "<!DOCTYPE" in text:
+            raise ResponseError("its answer declares entities")
+        try:
+            return xmlrpc.client.loads(text, use_builtin_types=True)[0]
+        except (ExpatError, ResponseError, ValueError, TypeError, LookupError) as error:
+            raise ResponseError(f"its answer is not XML-RPC: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +116,12 @@ class Supervisor:
     """How long one call may take."""
 
     def members(self, program: str = "") -> tuple[Member, ...]:
-        found = map(_member, self._call(list[_ProcessInfo], "getAllProcessInfo"))
+        rows = self._call(list[_Row], "getAllProcessInfo")
+        found = _picked(rows, _MEMBER, tuple[Member, ...])
         return tuple(one for one in found if program in {"", one.program})
 
     def member(self, name: str) -> Member:
-        return _member(self._call(_ProcessInfo, "getProcessInfo", name))
+        return _picked([self._call(_Row, "getProcessInfo", name)], _MEMBER, tuple[Member])[0]
 
     def start(self, name: str) -> None:
         # Waiting would not help: supervisor says "started" of a program that dies a second later.
@@ -147,20 +158,10 @@ class Supervisor:
         return tuple(redaction.redact(text).splitlines()[-lines:])
 
     def program_configs(self) -> tuple[ProgramConfig, ...]:
-        rows: list[_ConfigInfo] = []
+        rows: list[_Row] = []
         with _tolerating(_UNKNOWN_METHOD):  # by a supervisor older than 4.0
-            rows = self._call(list[_ConfigInfo], "getAllConfigInfo")
-        return tuple(
-            ProgramConfig(
-                program=row.group,
-                process=row.name,
-                command=row.command,
-                stop_signal=row.stopsignal,
-                stop_seconds=row.stopwaitsecs,
-                kills_group=row.killasgroup,
-            )
-            for row in rows
-        )
+            rows = self._call(list[_Row], "getAllConfigInfo")
+        return _picked(rows, _CONFIG, tuple[ProgramConfig, ...])
 
     def stopped_as_group(self) -> frozenset[str]:
         main = supervisor_files.main_of(self.daemon_pid())
@@ -230,28 +231,21 @@ class Supervisor:
             kind: what it returns; `object` where that is of no interest.
         """
         where = redaction.strip_credentials(self.url)
+        address, url = parse_url(self.url)
         try:
-            return msgspec.convert(self._answer(f"supervisor.{method}", parameters), kind)
-        except msgspec.ValidationError as error:
-            raise ProcessManagerError(
-                f"supervisor gave an answer of no sense to {method}: {error}"
-            ) from error
+            with xmlrpc.client.ServerProxy(url, _Transport(address, self.answer_seconds)) as proxy:
+                return _converted(getattr(proxy, f"supervisor.{method}")(*parameters), kind)
         except xmlrpc.client.Fault as fault:
             raise _fault(fault) from fault
         except xmlrpc.client.ProtocolError as error:
+            hint = "give its user and password in the URL: unix://user:password@/path"
             raise ProcessManagerError(
                 f"supervisor at {where} answered {error.errcode} {error.errmsg}".rstrip(),
-                hint="give its user and password in the URL: unix://user:password@/path"
-                if error.errcode == 401
-                else "",
-            ) from error
-        except (HTTPException, xmlrpc.client.ResponseError) as error:  # the first may be an OSError
-            what = str(error)
-            if isinstance(error, HTTPException):
-                empty = isinstance(error, RemoteDisconnected)
-                what = "its answer is empty" if empty else "its answer is not HTTP"
+                hint=hint if error.errcode == 401 else "",
+            ) from None  # its own words name the password
+        except (HTTPException, ResponseError) as error:  # some of the first are an OSError too
             raise ProcessManagerError(
-                f"what answers at {where} is not supervisor: {what}"
+                f"what answers at {where} is not supervisor: {_words(error)}"
             ) from error
         except OSError as error:
             raise ManagerUnreachable(
@@ -259,22 +253,9 @@ class Supervisor:
                 hint=_advice(error),
             ) from error
 
-    def _answer(self, method: str, parameters: tuple[str | int, ...]) -> object:
-        address = parse_url(self.url)
-        headers = {"Host": address.host.encode(), "Content-Type": b"text/xml"}
-        if address.credentials:
-            headers["Authorization"] = b"Basic " + base64.b64encode(address.credentials.encode())
-        body = xmlrpc.client.dumps(parameters, method).encode()
-        with exchange(
-            address.socket, address.path, headers, timeout=self.answer_seconds, body=body
-        ) as response:
-            if response.status != 200:
-                raise xmlrpc.client.ProtocolError("", response.status, response.reason, {})
-            return _loads(_read(response))
 
-
-def parse_url(url: str) -> Address:
-    """Read the URL of supervisor's API.
+def parse_url(url: str) -> tuple[str, str]:
+    """Return the address to connect to and the URL for HTTP, credentials included.
 
     Raises:
         ConfigurationError: it is neither of a unix socket nor of HTTP.
@@ -283,49 +264,29 @@ def parse_url(url: str) -> Address:
     if scheme == "unix":
         credentials, at, path = ("", "/", rest[1:]) if rest[:1] == "/" else rest.partition("@/")
         if at:
-            return Address(f"unix:/{path}", "localhost", "/RPC2", unquote(credentials))
+            named = f"{credentials}@localhost" if credentials else "localhost"
+            return f"unix:/{path}", f"http://{named}"
     if scheme == "http":
         try:
             parts = urlsplit(url)
-            port = parts.port or 80
+            if parts.hostname:
+                return f"{parts.hostname}:{parts.port or 80}", url.rstrip("/")
         except ValueError:
-            parts, port = urlsplit(""), 0
-        if parts.hostname:
-            credentials, _, _ = parts.netloc.rpartition("@")
-            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            path = parts.path.rstrip("/") or "/RPC2"
-            return Address(f"{host}:{port}", f"{host}:{port}", path, unquote(credentials))
+            pass
     raise ConfigurationError(
         f"supervisor's URL {url!r} is neither unix:///path/of/supervisor.sock nor http://host:port"
     )
 
 
-def _read(response: HTTPResponse) -> bytes:
-    body = response.read(_LONGEST_ANSWER_BYTES + 1)
-    if len(body) > _LONGEST_ANSWER_BYTES:
-        raise xmlrpc.client.ResponseError(
-            f"an answer of more than {_LONGEST_ANSWER_BYTES >> 20} MiB"
-        )
-    if response.length:
-        raise xmlrpc.client.ResponseError("its answer ends half way")
-    return body
-
-
-def _loads(body: bytes) -> object:
-    """Read an answer's one value.
-
-    Raises:
-        Fault: it is one.
-        ResponseError: it is no answer.
-    """
-    # Bytes that are no UTF-8 come from a program's log as well.
-    text = body.translate(_READABLE).decode("utf-8", "replace")
-    if "<!DOCTYPE" in text:
-        raise xmlrpc.client.ResponseError("its answer declares entities")
+def _converted(value: object, kind: type[T]) -> T:
     try:
-        return xmlrpc.client.loads(text)[0][0]
-    except (ExpatError, xmlrpc.client.ResponseError, ValueError, TypeError, LookupError) as error:
-        raise xmlrpc.client.ResponseError(f"its answer is not XML-RPC: {error}") from error
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ProcessManagerError(f"supervisor gave an answer of no sense: {error}") from error
+
+
+def _picked(rows: Sequence[_Row], keys: Sequence[str], kind: type[T]) -> T:
+    return _converted([[row.get(key) for key in keys] for row in rows], kind)
 
 
 def _socket(listen: str, user: str) -> list[str]:
@@ -354,17 +315,6 @@ def _stopping(settings: Process, stop_signal: str) -> list[str]:
 
 def _escape(text: str) -> str:
     return text.replace("%", "%%")
-
-
-def _member(row: _ProcessInfo) -> Member:
-    return Member(
-        program=row.group,
-        process=row.name,
-        state=row.statename,
-        pid=row.pid,
-        since=row.start,
-        trouble=row.spawnerr,
-    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 import xmlrpc.client
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -125,9 +126,10 @@ def test_a_program_nobody_configured_is_an_error_with_a_hint(supervisor: Supervi
 
 def test_the_wrong_password_is_said_and_the_right_one_is_not(supervisor: Supervisor) -> None:
     with pytest.raises(ProcessManagerError, match="401") as error:
-        Supervisor(supervisor.url.replace("secret", "wrong")).members()
+        Supervisor(supervisor.url.replace("secret", "guessed")).members()
     assert "user and password" in error.value.hint
-    assert "wrong" not in str(error.value) + error.value.hint
+    shown = "".join(traceback.format_exception(error.value))
+    assert "guessed" not in shown.replace('"guessed"', "")
 
 
 def test_nobody_at_the_socket_is_unreachable(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_a_value_of_another_kind_makes_no_sense() -> None:
     answer = wrapped(response("<value>seven</value>"))
     with (
         answering(answer) as (supervisor, _),
-        pytest.raises(ProcessManagerError, match="no sense to getPID: Expected `int`"),
+        pytest.raises(ProcessManagerError, match="no sense: Expected `int`"),
     ):
         supervisor.daemon_pid()
 
@@ -285,12 +287,11 @@ def test_a_fault_that_means_that_it_is_done_is_none() -> None:
 
 
 def test_urls_are_read_with_their_credentials() -> None:
-    parsed = parse_url("unix://me:p%40ss@/run/s@1.sock")
-    assert (parsed.socket, parsed.credentials) == ("unix:/run/s@1.sock", "me:p@ss")
-    assert parse_url("unix:///run/s@1.sock").credentials == ""
-    http = parse_url("http://me:p%40ss@[::1]:9001/RPC2")
-    assert (http.socket, http.host, http.path) == ("[::1]:9001", "[::1]:9001", "/RPC2")
-    assert http.credentials == "me:p@ss"
+    assert parse_url("unix://me:p%40ss@/run/s@1.sock") == (
+        "unix:/run/s@1.sock", "http://me:p%40ss@localhost"
+    )  # fmt: skip
+    assert parse_url("unix:///run/s@1.sock") == ("unix:/run/s@1.sock", "http://localhost")
+    assert parse_url("http://me:p%40ss@[::1]:9001/RPC2/")[0] == "::1:9001"
 
 
 def test_a_socket_with_a_path_longer_than_the_kernel_takes_is_reached(
@@ -298,7 +299,7 @@ def test_a_socket_with_a_path_longer_than_the_kernel_takes_is_reached(
 ) -> None:
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
-    (deep / "socket").symlink_to(parse_url(supervisor.url).socket.removeprefix("unix:"))
+    (deep / "socket").symlink_to(parse_url(supervisor.url)[0].removeprefix("unix:"))
     assert Supervisor(f"unix://me:secret@{deep}/socket").members()
 
 

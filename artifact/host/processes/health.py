@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from contextlib import closing
 from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from artifact.manifest import Health, Process
-from artifact.services.http_exchange import exchange
+from artifact.services.http_connection import DeadlineConnection
 
 ENOUGH = 3
 """Answers in a row that settle it, good or wrong."""
@@ -48,11 +49,19 @@ def ask(address: str | Path, health: Health, *, timeout: float = _REQUEST_SECOND
         address: "127.0.0.1:8000", "unix:/path" or the path of a unix socket.
         timeout: seconds for the whole exchange.
     """
-    headers = {"Host": (health.host or "localhost").encode(), "Accept": b"*/*"}
+    headers = {
+        "Host": (health.host or "localhost").encode(),
+        "User-Agent": b"artifact",
+        "Accept": b"*/*",
+        "Accept-Encoding": b"identity",
+        "Connection": b"close",
+    }
     path = quote(health.path, safe=string.punctuation)
     try:
-        with exchange(address, path, headers, timeout=timeout) as response:
-            return _judge(response.status, response.reason, health)
+        with closing(DeadlineConnection(address, timeout)) as connection:
+            connection.request("GET", path, headers=headers)
+            with connection.getresponse() as response:
+                return _judge(response.status, response.reason, health)
     except TimeoutError:
         return Answer(ok=False, text=f"no answer within {timeout:g} s")
     except RemoteDisconnected:
