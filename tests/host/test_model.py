@@ -299,6 +299,7 @@ def random_mode() -> Mode:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 2,000 steps; a busy machine takes five minutes for them
 @pytest.mark.parametrize(
     "mode", [lambda: Mode(None, 52, 2000), random_mode], ids=["fixed", "random"]
 )
