@@ -12,7 +12,8 @@ class DeadlineConnection(HTTPConnection):
     """A connection for one exchange, whose timeout holds for all of it, answer included."""
 
     def __init__(self, address: str | Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
+        by_path = isinstance(address, Path) or address.startswith("unix:")
+        super().__init__("localhost" if by_path else str(address), timeout=timeout)
         self._address = address
         self._request = b""
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from xml.parsers.expat import ExpatError
 from xmlrpc.client import ResponseError
 
@@ -264,8 +264,9 @@ def parse_url(url: str) -> tuple[str, str]:
     if scheme == "unix":
         credentials, at, path = ("", "/", rest[1:]) if rest[:1] == "/" else rest.partition("@/")
         if at:
-            named = f"{credentials}@localhost" if credentials else "localhost"
-            return f"unix:/{path}", f"http://{named}"
+            # As it is a path, a password there may hold what would end the host of a URL.
+            credentials = quote(unquote(credentials), safe=":")
+            return f"unix:/{path}", f"http://{f'{credentials}@' if credentials else ''}localhost"
     if scheme == "http":
         try:
             parts = urlsplit(url)

@@ -244,6 +244,7 @@ def test_the_end_that_was_announced_is_the_end_though_the_connection_stays_open(
     with answering(answer, hang=True) as (supervisor, heard):
         assert supervisor.daemon_pid() == 7
     assert b"Authorization: Basic bWU6cGFAc3M=\r\n" in heard[0]
+    assert f"Host: {supervisor.url.rpartition('@')[2]}\r\n".encode() in heard[0]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +291,7 @@ def test_urls_are_read_with_their_credentials() -> None:
     assert parse_url("unix://me:p%40ss@/run/s@1.sock") == (
         "unix:/run/s@1.sock", "http://me:p%40ss@localhost"
     )  # fmt: skip
+    assert parse_url("unix://me:p#/?ss@/run/s")[1] == "http://me:p%23%2F%3Fss@localhost"
     assert parse_url("unix:///run/s@1.sock") == ("unix:/run/s@1.sock", "http://localhost")
     assert parse_url("http://me:p%40ss@[::1]:9001/RPC2/")[0] == "::1:9001"
 

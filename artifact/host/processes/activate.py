@@ -138,7 +138,7 @@ class Switch(msgspec.Struct):
 
     def _bring_up(self, program: Program, *, believe: bool = False) -> None:
         """Make one slot of a process run a release and wait until it is healthy there."""
-        slot = slots.choose(program)
+        slot = slots.choose_slot(program)
 
         def wait(members: Sequence[Member]) -> None:
             name = members[0].name

@@ -105,7 +105,7 @@ def slot_of(member: Member) -> int | None:
     return None
 
 
-def choose(program: Program) -> int:
+def choose_slot(program: Program) -> int:
     """Return the slot for the new release: its own, else the idle one, else the one not left."""
     versions = state.read(program.target.site.state).versions(program.process)
     leaving = program.old.version if program.old is not None else state.IDLE

@@ -91,7 +91,7 @@ def _swap(program: Program, *, believe: bool = False) -> None:
     Args:
         believe: a slot that runs it already is as good as before.
     """
-    slot = slots.choose(program) if program.after is not None else None
+    slot = slots.choose_slot(program) if program.after is not None else None
     both = (program.before, program.after)
     beside = all(servers.overlaps(process) for process in both if process is not None)
     if not beside:
