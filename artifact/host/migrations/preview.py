@@ -171,11 +171,7 @@ def _judge(written: ast.expr, names: Mapping[str, str], fresh: Fresh) -> str:
 
 def _operation(call: ast.Call, kind: str, names: Mapping[str, str]) -> SimpleNamespace:
     """Return what looks like Django's operation, as far as its text tells."""
-    positional = {
-        "RenameModel": ("old_name", "new_name"),
-        "RenameField": ("model_name", "old_name", "new_name"),
-    }.get(kind, ("name",) if kind in verdicts.OF_A_MODEL else ("model_name", "name", "field"))
-    given = _arguments(call, positional)
+    given = _arguments(call, (*verdicts.names_of(kind), "field"))
     texts = {name: _text(given.get(name)) for name in _NAMES}
     return SimpleNamespace(**_UNTOLD, **texts, field=_field(given.get("field"), names))
 

@@ -96,9 +96,18 @@ def judge_kind(kind: str, operation: Any, place: Place) -> Verdict:
     """
     if kind not in _JUDGES:
         return Verdict(UNKNOWN, f"nobody but its author knows what {kind} does", TABLE)
-    judged: Verdict = _JUDGES[kind](operation, place)
+    judged: Verdict = _unseen(kind, operation, place) or _JUDGES[kind](operation, place)
     _remember(kind, operation, place.app, place.fresh)
     return judged
+
+
+def names_of(kind: str) -> Tuple[str, ...]:
+    """Return the parameters of an operation that name its table, then its column, in order."""
+    if kind in _OF_NO_MODEL:
+        return ()
+    if kind in _OF_A_MODEL:
+        return ("name",)
+    return _RENAMING.get(kind, ("model_name", "name"))
 
 
 def _remember(kind: str, operation: Any, app: str, fresh: Fresh) -> None:
@@ -134,25 +143,19 @@ def _applies(operation: Any, place: Place) -> bool:
     """Ask the project's database routers, as Django will."""
     from django.db import router
 
-    if type(operation).__name__ == "SeparateDatabaseAndState":
+    kind = _kind(operation)
+    if kind == "SeparateDatabaseAndState":
         return True
-    hints: Dict[str, Any] = getattr(operation, "hints", {})
-    name = getattr(operation, "model_name", None) or getattr(operation, "name", None)
-    if hasattr(operation, "model_name") or _kind(operation) in OF_A_MODEL:
-        hints = {"model_name": str(name).lower()}
+    names = names_of(kind) if kind else ("model_name",)
+    table = getattr(operation, names[0], None) if names else None
+    hints = {"model_name": table.lower()} if table else getattr(operation, "hints", {})
     return bool(router.allow_migrate(place.connection.alias, place.app, **hints))
 
 
-def _model(place: Place, name: str) -> Any:
-    return place.before.models.get((place.app, name.lower())) or place.after.models.get(
-        (place.app, name.lower())
-    )
-
-
-def _field(place: Place, state: Any, model: str, name: str) -> Any:
+def _field(place: Place, state: Any, operation: Any, name: str) -> Any:
     """Return a field of a schema; None where nobody knows the schema."""
-    found = state.models.get((place.app, model.lower()))
-    return found and found.fields[name]
+    model = state.models.get((place.app, operation.model_name.lower()))
+    return model and model.fields[name]
 
 
 def _options(place: Place, name: str) -> Optional[List[Dict[str, Any]]]:
@@ -161,11 +164,17 @@ def _options(place: Place, name: str) -> Optional[List[Dict[str, Any]]]:
     return None if any(one is None for one in states) else [one.options for one in states]
 
 
-def _untouched(operation: Any, place: Place, name: str) -> Optional[Verdict]:
-    """Judge an operation on a table that old code cannot see, or that is not Django's."""
-    if (place.app, name.lower()) in place.fresh.models:
+def _unseen(kind: str, operation: Any, place: Place) -> Optional[Verdict]:
+    """Judge what acts on a table or a column that old code cannot see, or that is not Django's."""
+    names = [getattr(operation, name) for name in names_of(kind) if hasattr(operation, name)]
+    key = (place.app, *(name.lower() for name in names[:2]))
+    if not names:
+        return None
+    if key[:2] in place.fresh.models:
         return Verdict(SAFE, _NOT_KNOWN_YET)
-    model = _model(place, name)
+    if kind in _OF_OLD_COLUMNS and key in place.fresh.fields:
+        return Verdict(SAFE, "the old code does not know this column")
+    model = place.before.models.get(key[:2]) or place.after.models.get(key[:2])
     if model is not None and not model.options.get("managed", True):
         return Verdict(SAFE, "Django does not manage this table")
     if model is not None and model.options.get("proxy"):
@@ -173,35 +182,18 @@ def _untouched(operation: Any, place: Place, name: str) -> Optional[Verdict]:
     return None
 
 
-def _unseen(operation: Any, place: Place, column: str) -> Optional[Verdict]:
-    """Judge an operation on a column that old code cannot see."""
-    untouched = _untouched(operation, place, operation.model_name)
-    if untouched:
-        return untouched
-    if (place.app, operation.model_name.lower(), column.lower()) in place.fresh.fields:
-        return Verdict(SAFE, "the old code does not know this column")
-    return None
-
-
 def _create_model(operation: Any, place: Place) -> Verdict:
-    options = operation.options
-    if options.get("proxy") or not options.get("managed", True):
-        return Verdict(SAFE, "it makes no table")
     related = any(field.remote_field for _, field in operation.fields)
     return Verdict(SAFE, _NOT_KNOWN_YET, SHORT if related else NONE)
 
 
 def _delete_model(operation: Any, place: Place) -> Verdict:
-    return _untouched(operation, place, operation.name) or Verdict(
-        UNSAFE, f"the old code still reads and writes the table of {operation.name}", SHORT
-    )
+    why = f"the old code still reads and writes the table of {operation.name}"
+    return Verdict(UNSAFE, why, SHORT)
 
 
 def _rename_model(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.old_name)
-    if untouched:
-        return untouched
-    model = _model(place, operation.old_name)
+    model = place.before.models.get((place.app, operation.old_name.lower()))
     if model is not None and model.options.get("db_table") and not _many_to_many(model):
         return Verdict(SAFE, "the table has a name of its own and keeps it")
     return Verdict(
@@ -214,10 +206,7 @@ def _many_to_many(model: Any) -> bool:
 
 
 def _rename_field(operation: Any, place: Place) -> Verdict:
-    unseen = _unseen(operation, place, operation.old_name)
-    if unseen:
-        return unseen
-    field = _field(place, place.before, operation.model_name, operation.old_name)
+    field = _field(place, place.before, operation, operation.old_name)
     if field is not None and field.db_column:
         return Verdict(SAFE, "the column has a name of its own and keeps it")
     return Verdict(
@@ -226,9 +215,6 @@ def _rename_field(operation: Any, place: Place) -> Verdict:
 
 
 def _alter_table(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.name)
-    if untouched:
-        return untouched
     options = _options(place, operation.name)
     if options is None:
         return _NOT_TOLD
@@ -239,19 +225,13 @@ def _alter_table(operation: Any, place: Place) -> Verdict:
 
 
 def _add_field(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.model_name)
-    if untouched:
-        return untouched
     if operation.field is None:
         return _NOT_TOLD
     return Verdict(*alterations.added(operation.field, place.connection))
 
 
 def _remove_field(operation: Any, place: Place) -> Verdict:
-    unseen = _unseen(operation, place, operation.name)
-    if unseen:
-        return unseen
-    field = _field(place, place.before, operation.model_name, operation.name)
+    field = _field(place, place.before, operation, operation.name)
     if field is not None and alterations.has_no_column(field, place.connection):
         return Verdict(SAFE, "it has no column")
     what = "table of links" if getattr(field, "many_to_many", False) else "column"
@@ -259,12 +239,8 @@ def _remove_field(operation: Any, place: Place) -> Verdict:
 
 
 def _alter_field(operation: Any, place: Place) -> Verdict:
-    unseen = _unseen(operation, place, operation.name)
-    if unseen:
-        return unseen
     before, after = (
-        _field(place, state, operation.model_name, operation.name)
-        for state in (place.before, place.after)
+        _field(place, state, operation, operation.name) for state in (place.before, place.after)
     )
     if before is None or after is None:
         return _NOT_TOLD
@@ -272,17 +248,11 @@ def _alter_field(operation: Any, place: Place) -> Verdict:
 
 
 def _add_constraint(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.model_name)
-    if untouched:
-        return untouched
     name = getattr(operation.constraint, "name", "")
     return Verdict(UNSAFE, f"the old code may write what {name} forbids", WRITES)
 
 
 def _unique_together(operation: Any, place: Place) -> Verdict:
-    untouched = _untouched(operation, place, operation.name)
-    if untouched:
-        return untouched
     options = _options(place, operation.name)
     if options is None:
         return _NOT_TOLD
@@ -290,22 +260,6 @@ def _unique_together(operation: Any, place: Place) -> Verdict:
     if after - before:
         return Verdict(UNSAFE, "the old code may write what it makes unique", WRITES)
     return Verdict(SAFE, "it only takes a constraint away", SHORT)
-
-
-def _order(operation: Any, place: Place) -> Verdict:
-    return _untouched(operation, place, operation.name) or Verdict(
-        UNSAFE, "the column _order comes or goes, and the old code does not follow", SHORT
-    )
-
-
-def _index(operation: Any, place: Place) -> Verdict:
-    new = (place.app, operation.model_name.lower()) in place.fresh.models
-    lock = NONE if new else WRITES
-    return Verdict(SAFE, "an index changes no answer", lock)
-
-
-def _index_together(operation: Any, place: Place) -> Verdict:
-    return Verdict(SAFE, "an index changes no answer", WRITES)
 
 
 def _code(operation: Any, place: Place) -> Verdict:
@@ -351,14 +305,16 @@ _JUDGES: Dict[str, Any] = {
     "AlterModelTableComment": _always(SAFE, "a comment changes no answer", SHORT),
     "AlterModelOptions": _ONLY_DJANGO,
     "AlterModelManagers": _ONLY_DJANGO,
-    "AlterOrderWithRespectTo": _order,
+    "AlterOrderWithRespectTo": _always(
+        UNSAFE, "the column _order comes or goes, and the old code does not follow", SHORT
+    ),
     "AlterUniqueTogether": _unique_together,
-    "AlterIndexTogether": _index_together,
+    "AlterIndexTogether": _always(SAFE, "an index changes no answer", WRITES),
     "AddField": _add_field,
     "RemoveField": _remove_field,
     "AlterField": _alter_field,
     "RenameField": _rename_field,
-    "AddIndex": _index,
+    "AddIndex": _always(SAFE, "an index changes no answer", WRITES),
     "AddIndexConcurrently": _always(SAFE, "an index changes no answer"),
     "RemoveIndex": _always(SAFE, "an index changes no answer", SHORT),
     "RemoveIndexConcurrently": _always(SAFE, "an index changes no answer"),
@@ -375,14 +331,21 @@ _JUDGES: Dict[str, Any] = {
     "CreateCollation": _always(SAFE, "a new collation changes no table"),
     "RemoveCollation": _always(UNSAFE, "the old code may use the collation"),
 }
-OF_A_MODEL = frozenset(
+_OF_OLD_COLUMNS = frozenset({"RemoveField", "AlterField", "RenameField"})
+_OF_NO_MODEL = frozenset(
     {
-        "CreateModel",
-        "DeleteModel",
-        "AlterModelTable",
-        "AlterModelTableComment",
-        "AlterOrderWithRespectTo",
-        "AlterUniqueTogether",
-        "AlterIndexTogether",
+        *("RunPython", "RunSQL", "SeparateDatabaseAndState"),
+        *("CreateExtension", "CreateCollation", "RemoveCollation"),
     }
 )
+_OF_A_MODEL = frozenset(
+    {
+        *("CreateModel", "DeleteModel", "AlterModelTable", "AlterModelTableComment"),
+        *("AlterModelOptions", "AlterModelManagers", "AlterOrderWithRespectTo"),
+        *("AlterUniqueTogether", "AlterIndexTogether"),
+    }
+)
+_RENAMING = {
+    "RenameModel": ("old_name", "new_name"),
+    "RenameField": ("model_name", "old_name", "new_name"),
+}
