@@ -9,9 +9,9 @@ from artifact import steps
 from artifact.cli import migrations, options
 from artifact.cli.answers import Answer, Document
 from artifact.host.commands import migrate
-from artifact.host.migrations import applying, survey
-from artifact.host.migrations.applying import Failure
-from artifact.host.migrations.survey import Database, Migration, Skipped
+from artifact.host.migrations import pending, runner
+from artifact.host.migrations.pending import Database, Migration, Skipped
+from artifact.host.migrations.runner import Failure
 from artifact.site import Site
 
 
@@ -65,10 +65,10 @@ def command(
     """
     version = migrations.version_of(site, release)
     if plan:
-        migrations.show(survey.pending(site, version, tell), MigrationPlan, answer)
+        migrations.show(pending.of_version(site, version, tell), MigrationPlan, answer)
         return
-    wishes = applying.Wishes(allow_unsafe, only_safe, wait, lock_timeout)
-    outcome = migrate.migrate(site, version, wishes, tell)
+    options = runner.MigrationOptions(allow_unsafe, only_safe, wait, lock_timeout)
+    outcome = migrate.migrate(site, version, options, tell)
     answer(Migrated(**msgspec.structs.asdict(outcome)), outcome.names)
     for one in outcome.refused:
         tell(steps.Warned(f"left: {one.named}"))

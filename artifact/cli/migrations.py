@@ -11,8 +11,8 @@ from artifact import steps
 from artifact.cli import options
 from artifact.cli.answers import Answer, Document
 from artifact.errors import Refused, UsageError
-from artifact.host.migrations import survey
-from artifact.host.migrations.survey import Database, Migration, Pending, Skipped
+from artifact.host.migrations import pending
+from artifact.host.migrations.pending import Database, Migration, Pending, Skipped
 from artifact.host.records import releases
 from artifact.site import Site
 
@@ -43,7 +43,7 @@ def command(*, site: Site, release: str, answer: Answer, tell: steps.Listener) -
     Exits with 5 when a database cannot be reached or the migrations contradict each other. They
     are Django's, Alembic's, or what the commands of [migrations] tell.
     """
-    found = survey.pending(site, version_of(site, release), tell)
+    found = pending.of_version(site, version_of(site, release), tell)
     show(found, PendingMigrations, answer)
 
 

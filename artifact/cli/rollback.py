@@ -70,7 +70,7 @@ def command(
     )
     planned = rollback.plan(site, chosen) if plan else rollback.rollback(site, chosen, tell)
     document = Rollback(
-        **plans.described(planned), left=planned.live, unknown_migrations=planned.gap.names
+        **plans.described(planned), left=planned.live, unknown_migrations=planned.schema.names
     )
     answer(document, (plans.summaries(planned) or ["nothing to do"]) if plan else ())
     if not plan:

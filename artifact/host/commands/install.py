@@ -138,7 +138,7 @@ def _plan(facts: Facts, options: InstallOptions, *, read_migrations: bool) -> In
         stages = (arriving, (switch.check_step(target),))
     else:
         before = old.manifest if old is not None else None
-        news = preview.news(before, facts.artifact, judged=read_migrations)
+        news = preview.new_migrations(before, facts.artifact, judged=read_migrations)
         stages = (arriving, switch.steps_of(target, digest, live, options, news))
     problems = preflight.problems(facts, artifact_command=options.command)
     return msgspec.structs.replace(described, stages=stages, problems=tuple(problems))

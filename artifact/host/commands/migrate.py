@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from artifact import files, process, steps
 from artifact.errors import Refused
 from artifact.host.commands import recover
-from artifact.host.migrations import applying, survey
-from artifact.host.migrations.applying import Outcome, Wishes
-from artifact.host.migrations.survey import Database, Pending
+from artifact.host.migrations import pending, runner
+from artifact.host.migrations.pending import Database, Pending
+from artifact.host.migrations.runner import MigrationOptions, MigrationOutcome
 from artifact.host.records import releases
 from artifact.host.records.releases import Release
 from artifact.host.runs import recording
@@ -18,7 +18,9 @@ from artifact.site import Site
 from artifact.steps import RunT, Step
 
 
-def migrate(site: Site, version: str, wishes: Wishes, tell: steps.Listener) -> Outcome:
+def migrate(
+    site: Site, version: str, options: MigrationOptions, tell: steps.Listener
+) -> MigrationOutcome:
     """Run a release's pending migrations under the site's lock, as a run in its journal.
 
     Raises:
@@ -31,7 +33,7 @@ def migrate(site: Site, version: str, wishes: Wishes, tell: steps.Listener) -> O
     found = releases.read(site, version)
     reference = found.manifest.reference
     doing = f"migrating to {reference}"
-    with files.locked(site.lock, doing=doing, wait=wishes.wait, tell=tell) as lock:
+    with files.locked(site.lock, doing=doing, wait=options.wait, tell=tell) as lock:
         recover.recover(site, tell)
         with (
             recording.recorded(
@@ -45,7 +47,7 @@ def migrate(site: Site, version: str, wishes: Wishes, tell: steps.Listener) -> O
             ) as run,
             process.sharing(lock),
         ):
-            return applying.run(site, found, wishes, tell, run.record)
+            return runner.run(site, found, options, tell, run.record)
 
 
 def step(version: str, policy: str, new: Sequence[str], do: Callable[[RunT], str]) -> Step[RunT]:
@@ -65,7 +67,9 @@ def step(version: str, policy: str, new: Sequence[str], do: Callable[[RunT], str
     return Step("migrations", summary + (f"; new in it: {', '.join(new)}" if new else ""), do)
 
 
-def follow_policy(site: Site, version: str, policy: str, wishes: Wishes, run: SiteRun) -> str:
+def follow_policy(
+    site: Site, version: str, policy: str, options: MigrationOptions, run: SiteRun
+) -> str:
     """Do with a release's pending migrations what the policy says; returns a note for the step.
 
     Args:
@@ -77,16 +81,16 @@ def follow_policy(site: Site, version: str, policy: str, wishes: Wishes, run: Si
     """
     tell = run.tell
     found = releases.read(site, version)
-    if not survey.kind(found):
+    if not pending.kind_of(found):
         return "the application has none"
     if policy == "run":
         with process.sharing(run.lock):
-            outcome = applying.run(site, found, wishes, tell, run.record)
+            outcome = runner.run(site, found, options, tell, run.record)
         _warn_of_newer(outcome.databases, version, tell)
         return f"ran {', '.join(outcome.names)}" if outcome.names else "nothing pending"
     try:
         with steps.waiting(tell, f"{version} had told what is pending"):
-            seen = survey.pending(site, version, tell)
+            seen = pending.of_version(site, version, tell)
     except Refused as error:
         if policy != "list":
             raise

@@ -6,7 +6,7 @@ import msgspec
 
 from artifact import files, steps
 from artifact.errors import ArtifactError, Refused, RollbackFailed
-from artifact.host.migrations import applying, interrupted
+from artifact.host.migrations import aftermath, runner
 from artifact.host.processes import target as targets
 from artifact.host.processes.activate import Switch
 from artifact.host.records import history, journal, releases, reserve
@@ -79,7 +79,7 @@ def _recover(site: Site, tell: steps.Listener) -> Recovered | None:
         done = Recovered(run, "finished")
     elif not run.reached("switch"):
         _put_migrations_back(site, run, record, tell)
-        left = interrupted.look(site, run, tell)
+        left = aftermath.of_run(site, run, tell)
         record.over(left.code, f"interrupted before the switch; {left.text or 'nothing changed'}")
         done = Recovered(run, "cleaned up after", left.text)
     elif _is_past(site, run):
@@ -165,7 +165,7 @@ def _point_previous(site: Site, run: Run) -> None:
 def _put_migrations_back(site: Site, run: Run, record: Journal, tell: steps.Listener) -> None:
     """Give the release that a rollback was to leave the schema back that it knows."""
     try:
-        note = applying.restore(site, run.lines, tell, record)
+        note = runner.restore(site, run.lines, tell, record)
     except (ArtifactError, OSError) as error:
         raise RollbackFailed(
             f"the {describe(run)} was interrupted after it took migrations back, and running them "

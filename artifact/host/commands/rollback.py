@@ -10,8 +10,8 @@ from artifact import files, process, steps
 from artifact.errors import Refused, ReleaseFailed
 from artifact.host.commands import recover
 from artifact.host.inspecting import preflight
-from artifact.host.migrations import newer
-from artifact.host.migrations.newer import Gap
+from artifact.host.migrations import schema_compatibility
+from artifact.host.migrations.schema_compatibility import Compatibility
 from artifact.host.processes import check
 from artifact.host.processes import target as targets
 from artifact.host.processes.target import Target
@@ -34,14 +34,14 @@ class RollbackOptions(msgspec.Struct, frozen=True):
     probation: float = 10.0
     """Seconds to watch the old release before the new one counts as left."""
     despite_freeze: bool = False
-    migrations: newer.Choice = "judge"
+    migrations: schema_compatibility.Choice = "judge"
     """What to do where the databases have migrations that the target does not know."""
 
 
 class RollbackPlan(Plan, frozen=True, kw_only=True):
     """What was done, or would be."""
 
-    gap: Gap
+    schema: Compatibility
     """What the databases have and the target does not know."""
 
 
@@ -55,7 +55,7 @@ def plan(site: Site, options: RollbackOptions) -> RollbackPlan:
     planned = _plan(site, options, steps.nobody)
     if planned.stages:
         problem.refuse(planned.problems, planned.refusal, steps.nobody)
-        newer.check(planned.gap, planned.target.version, options.migrations)
+        schema_compatibility.check(planned.schema, planned.target.version, options.migrations)
     return planned
 
 
@@ -100,15 +100,15 @@ def _plan(site: Site, options: RollbackOptions, tell: steps.Listener) -> Rollbac
         old=old,
         refusal=f"{site.root} cannot go back to {target.reference}",
         warnings=tuple(_warnings(record, live, old)),
-        gap=Gap(),
+        schema=Compatibility(),
     )
     if target.version == live:
         return described
-    gap = newer.find(site, live, release, tell)
+    schema = schema_compatibility.judge(site, live, release, tell)
     return msgspec.structs.replace(
         described,
-        gap=gap,
-        stages=(tuple(_steps(described, gap, options)),),
+        schema=schema,
+        stages=(tuple(_steps(described, schema, options)),),
         problems=tuple(preflight.problems_of_release(target)),
     )
 
@@ -161,7 +161,7 @@ def _check_freeze(site: Site, options: RollbackOptions, tell: steps.Listener) ->
 
 
 def _steps(
-    planned: RollbackPlan, gap: Gap, options: RollbackOptions
+    planned: RollbackPlan, schema: Compatibility, options: RollbackOptions
 ) -> Iterator[Step[SwitchingRun]]:
     target, live = planned.target, planned.live
     site, version = target.site, target.version
@@ -196,7 +196,7 @@ def _steps(
 
     was = f" (was {live})" if live else ""
     yield Step("check", f"try {target.reference} on a private socket", try_it)
-    yield from _about_databases(target, gap, options.migrations)
+    yield from _about_databases(target, schema, options.migrations)
     yield Step("switch", f"switch {site.current} back to {version}{was}", go, back)
     if target.managed:
         yield Step("confirm", f"watch {version} for {options.probation:g} s", watch)
@@ -205,26 +205,26 @@ def _steps(
 
 
 def _about_databases(
-    target: Target, gap: Gap, choice: newer.Choice
+    target: Target, schema: Compatibility, choice: schema_compatibility.Choice
 ) -> Iterator[Step[SwitchingRun]]:
     """Plan what is done about the databases before the switch."""
-    if not (gap.names or gap.trouble or gap.pending):
+    if not (schema.names or schema.trouble or schema.pending):
         return
     site, version = target.site, target.version
 
     def compare(run: SwitchingRun) -> str:
-        return newer.compare(gap, version, choice, run.tell)
+        return schema_compatibility.compare(schema, version, choice, run.tell)
 
     def take_back(run: SwitchingRun) -> str:
         with process.sharing(run.lock):
-            return newer.take_back(gap, site, run.tell, run.record)
+            return schema_compatibility.take_back(schema, site, run.tell, run.record)
 
     def put_back(run: SwitchingRun) -> None:
-        newer.put_back(site, run.tell, run.record)
+        schema_compatibility.put_back(site, run.tell, run.record)
 
-    what = f": it does not know {', '.join(gap.names)}" if gap.names else ""
+    what = f": it does not know {', '.join(schema.names)}" if schema.names else ""
     yield Step("compare-migrations", f"see that the databases suit {version}{what}", compare)
-    if choice == "take back" and gap.names:
-        names = ", ".join(one.name for one in gap.migrations)
-        summary = f"take back {names} with the code of {gap.by}"
+    if choice == "take back" and schema.names:
+        names = ", ".join(one.name for one in schema.migrations)
+        summary = f"take back {names} with the code of {schema.by}"
         yield Step("reverse-migrations", summary, take_back, put_back)

@@ -11,7 +11,7 @@ from artifact.errors import Refused, UsageError
 from artifact.host.commands import migrate, prune, recover
 from artifact.host.inspecting import observe, preflight
 from artifact.host.inspecting.observe import Live
-from artifact.host.migrations import applying
+from artifact.host.migrations import runner
 from artifact.host.processes import check
 from artifact.host.processes import target as targets
 from artifact.host.processes.target import Target
@@ -156,8 +156,8 @@ def steps_of(
     was = f" (was {live.version})" if live.version else ""
 
     def run_migrations(run: SwitchingRun) -> str:
-        wishes = applying.Wishes(options.allow_unsafe, wait=options.wait)
-        return migrate.follow_policy(site, version, _policy(target, options), wishes, run)
+        how = runner.MigrationOptions(options.allow_unsafe, wait=options.wait)
+        return migrate.follow_policy(site, version, _policy(target, options), how, run)
 
     def go(run: SwitchingRun) -> str:
         note = run.switch.go()

@@ -1,1 +1,1 @@
-"""Migrations of a release: looked at, run, and what was interrupted or is newer than the code."""
+"""Migrations of a release: previewed, listed, run and taken back, and what a killed run left."""

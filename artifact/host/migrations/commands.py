@@ -16,7 +16,7 @@ from artifact.site import Site
 _LIST_SECONDS = 120.0
 
 
-def pending(site: Site, found: Release, tell: steps.Listener) -> tuple[str, ...]:
+def list_pending(site: Site, found: Release, tell: steps.Listener) -> tuple[str, ...]:
     """Return what is pending: the lines that the command `list` prints.
 
     Raises:

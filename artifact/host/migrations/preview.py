@@ -35,7 +35,7 @@ _UNTOLD: dict[str, object] = {
 """What the verdicts ask an operation for, and its text does not tell."""
 
 
-def news(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str]:
+def new_migrations(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str]:
     """Return the migrations that the live release has not, with what they do: "shop.0007 (safe)".
 
     What is pending, only the databases know; of what a dependency brings, only the name is known.
@@ -47,7 +47,7 @@ def news(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str
         ArtifactRejected: the artifact is damaged.
     """
     found: list[str] = []
-    for application, names in new_ones(live, artifact.manifest).items():
+    for application, names in new_names(live, artifact.manifest).items():
         texts = _texts(artifact, application, names) if judged else {}
         fresh = verdicts.nothing_fresh()
         for name in names:
@@ -56,7 +56,7 @@ def news(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str
     return found
 
 
-def new_ones(live: Manifest | None, manifest: Manifest) -> dict[str, list[str]]:
+def new_names(live: Manifest | None, manifest: Manifest) -> dict[str, list[str]]:
     """Return what manifests alone tell: label to names."""
     if live is None:
         return {}

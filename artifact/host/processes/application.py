@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from artifact import process, steps, variables
-from artifact.errors import ConfigurationError
+from artifact.errors import ConfigurationError, Refused
 from artifact.host.probes import answering
 from artifact.host.records import settings
 from artifact.host.records.releases import Release
@@ -111,15 +111,28 @@ def ask(
     """Have a module of `artifact.host.probes` answer in the release's interpreter.
 
     Returns:
-        What was run; its stdout is the answer, in JSON. {"broken": why} says that the probe failed.
+        What was run; its stdout is the answer, in JSON.
 
     Raises:
+        Refused: the application does not load.
         process.ChildFailed: the interpreter does not start, died or took too long.
     """
     argv, text = _program(release, probe, request)
     ran = run(site, release, argv, stdin=text, capture=True, timeout=timeout, tell=tell)
     # A .pth file may have printed something before the probe could keep others from that.
-    return msgspec.structs.replace(ran, stdout=ran.stdout.rpartition("\n")[2])
+    answer = ran.stdout.rpartition("\n")[2]
+    broken = msgspec.json.decode(answer, type=_Broken).broken
+    if broken:
+        raise Refused(
+            f"{release.manifest.reference} does not load: {broken}",
+            hint=f"are all the variables it needs in {site.variables}?",
+            output=ran.tail,
+        )
+    return msgspec.structs.replace(ran, stdout=answer)
+
+
+class _Broken(msgspec.Struct):
+    broken: str = ""
 
 
 def asking(

@@ -126,7 +126,7 @@ def _ask(
         raise Refused(
             f"{found.manifest.reference} cannot be checked: {error}", output=error.tail
         ) from error
-    return msgspec.json.decode(ran.stdout.encode(), type=_Answer), ran.tail
+    return msgspec.json.decode(ran.stdout, type=_Answer), ran.tail
 
 
 def _start_servers(site: Site, found: Release, tell: steps.Listener) -> None:

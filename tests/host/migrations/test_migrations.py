@@ -16,8 +16,8 @@ import pytest
 from artifact import steps
 from artifact.errors import Refused
 from artifact.host.commands import migrate
-from artifact.host.migrations import applying, survey
-from artifact.host.migrations.applying import Wishes
+from artifact.host.migrations import pending, runner
+from artifact.host.migrations.runner import MigrationOptions
 from artifact.host.records import journal, releases
 from artifact.host.runs.run import SiteRun
 from surroundings.waiting import await_
@@ -333,8 +333,8 @@ def test_a_release_is_asked_what_another_does_not_know(shop: Shop) -> None:
     allowed = ("--allow-unsafe", "shop.0003", "--allow-unsafe", "shop.0004")
     assert shop.run("migrate").returncode == 0
     assert shop.run("migrate", "--release", "2", *allowed).returncode == 0
-    target = survey.pending(shop.site, "1").known
-    (database,) = survey.unknown_to(target, shop.site, "2").databases
+    target = pending.of_version(shop.site, "1").known
+    (database,) = pending.of_version(shop.site, "2", beside=target).databases
     found = [(one.name, one.risk, one.reversible) for one in database.difference]
     assert found == [
         ("shop.0004_code", "unknown", False),
@@ -359,16 +359,16 @@ def test_exactly_the_difference_is_taken_back_when_all_of_it_can_be(shop: Shop) 
     record = journal.begin(
         shop.site.journal, command="rollback", version="1", digest="", previous="2"
     )
-    site, wishes = shop.site, applying.Wishes()
+    site, options = shop.site, runner.MigrationOptions()
     newer = releases.read(site, "2")
-    target = survey.pending(site, "1").known
-    outcome = applying.reverse(site, newer, target, wishes, steps.nobody, record)
+    target = pending.of_version(site, "1").known
+    outcome = runner.reverse(site, newer, target, options, steps.nobody, record)
     assert outcome.names == ("shop.0003_size", "shop.0002_note")
     assert shop.outcome() == "current"
 
     assert shop.run("migrate", "--release", "3").returncode == 0
     with pytest.raises(Refused, match="0004_code cannot be reversed"):
-        applying.reverse(site, releases.read(site, "3"), target, wishes, steps.nobody, record)
+        runner.reverse(site, releases.read(site, "3"), target, options, steps.nobody, record)
     assert shop.outcome("--release", "3") == "current"
 
 
@@ -380,10 +380,10 @@ def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
     )
     lock = os.open(shop.site.lock, os.O_RDWR | os.O_CREAT)
 
-    def follow(policy: str, version: str = "1", wishes: Wishes | None = None) -> str:
+    def follow(policy: str, version: str = "1", options: MigrationOptions | None = None) -> str:
         said.clear()
         run = SiteRun(said.append, record, lock)
-        return migrate.follow_policy(shop.site, version, policy, wishes or Wishes(), run)
+        return migrate.follow_policy(shop.site, version, policy, options or MigrationOptions(), run)
 
     try:
         listed = follow("list")
@@ -396,7 +396,7 @@ def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
         shop.release("2", THIRD)
         with pytest.raises(Refused, match="0003_drop"):
             follow("run", "2")
-        assert follow("run", "2", Wishes(only_safe=True)) == "ran shop.0002_note"
+        assert follow("run", "2", MigrationOptions(only_safe=True)) == "ran shop.0002_note"
         assert follow("stop") == "nothing pending"
         assert "1 does not know shop.0002_note, which default has already" in str(said)
 

@@ -8,7 +8,7 @@ itself, or it cannot be reached.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -21,10 +21,10 @@ from artifact.host.records.releases import Release
 from artifact.site import Site
 
 Risk = Literal["safe", "unsafe", "unknown"]
-Outcome = Literal["current", "pending", "ahead", "conflict", "unreachable"]
+DatabaseState = Literal["current", "pending", "ahead", "conflict", "unreachable"]
 Kind = Literal["django", "alembic", "commands", ""]
 
-_PROBE = {"django": "migrations", "alembic": "revisions"}
+PROBES = {"django": "migrations", "alembic": "revisions"}
 _LOOK_SECONDS = 120.0
 
 
@@ -67,7 +67,7 @@ class Database(msgspec.Struct, frozen=True):
 
     alias: str
     vendor: str
-    outcome: Outcome
+    outcome: DatabaseState
     detail: str = ""
     """Of "conflict" and "unreachable": what is wrong."""
     applied: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ class Skipped(msgspec.Struct, frozen=True):
 class Pending(msgspec.Struct, frozen=True):
     """What a release has before it in every database."""
 
-    version: str
+    version: str = ""
     """Of the release."""
     django: str = ""
     """The version of Django; empty for applications without it."""
@@ -130,35 +130,42 @@ class Pending(msgspec.Struct, frozen=True):
         )
 
 
-def pending(site: Site, version: str, tell: steps.Listener = steps.nobody) -> Pending:
-    """Ask a release which migrations are pending; changes nothing.
-
-    Raises:
-        Refused: the release is not whole, or its application does not load.
-    """
-    return _look(releases.read(site, version), site, None, tell)
-
-
-def unknown_to(
-    target: Mapping[str, Sequence[str]],
+def of_version(
     site: Site,
     version: str,
     tell: steps.Listener = steps.nobody,
+    *,
+    beside: Mapping[str, Sequence[str]] | None = None,
 ) -> Pending:
-    """Ask a release what is applied that another one does not know: each database's `difference`.
+    """Ask a release which migrations are pending; changes nothing.
 
     Args:
-        target: `Pending.known` of the other release.
-        version: of the newer release, whose code knows what its migrations did: "safe" is what
-            only added to the schema, "unsafe" what the target cannot work with.
+        beside: `Pending.known` of another release. Each database's `difference` then is what is
+            applied and not known there, as this release's code judges it: "safe" is what only
+            added to the schema, "unsafe" what the other release cannot work with.
 
     Raises:
         Refused: the release is not whole, or its application does not load.
     """
-    return _look(releases.read(site, version), site, target, tell)
+    found = releases.read(site, version)
+    kind = kind_of(found)
+    if not kind:
+        return Pending(version)
+    if kind == "commands":
+        return Pending(version, databases=(_commanded(found, site, tell),), kind=kind)
+    request = {"mode": "look", "known": beside}
+    try:
+        ran = application.ask(site, found, PROBES[kind], request, timeout=_LOOK_SECONDS, tell=tell)
+    except process.ChildFailed as error:
+        raise Refused(
+            f"the migrations of {found.manifest.reference} cannot be told: {error}",
+            output=error.tail,
+        ) from error
+    told = msgspec.json.decode(ran.stdout, type=Pending)
+    return msgspec.structs.replace(told, version=version, kind=kind)
 
 
-def kind(found: Release) -> Kind:
+def kind_of(found: Release) -> Kind:
     """Tell what a release's migrations are; "" for none that we know of."""
     described = found.manifest
     if described.migration_commands is not None:
@@ -169,60 +176,8 @@ def kind(found: Release) -> Kind:
     return "alembic" if there and "alembic" in described.environment.packages else ""
 
 
-def ask(
-    found: Release,
-    site: Site,
-    request: Mapping[str, Any],
-    tell: steps.Listener,
-    *,
-    timeout: float | None,
-) -> bytes:
-    """Run the probe in a release's interpreter, as the site's user, and return its answer.
-
-    Raises:
-        Refused: the application does not load.
-        process.ChildFailed: the probe died.
-    """
-    ran = application.ask(site, found, _PROBE[kind(found)], request, timeout=timeout, tell=tell)
-    answer = ran.stdout.encode()
-    broken = msgspec.json.decode(answer, type=_Broken).broken
-    if broken:
-        raise Refused(
-            f"{found.manifest.reference} does not load, so nobody knows its migrations: {broken}",
-            hint=f"are all the variables it needs in {site.variables}?",
-            output=ran.tail,
-        )
-    return answer
-
-
-class _Broken(msgspec.Struct):
-    broken: str = ""
-
-
-def _look(
-    found: Release, site: Site, target: Mapping[str, Sequence[str]] | None, tell: steps.Listener
-) -> Pending:
-    version, what = found.manifest.version, kind(found)
-    if not what:
-        return Pending(version)
-    if what == "commands":
-        return Pending(version, databases=(_commanded(found, site, tell),), kind=what)
-    try:
-        request = {"mode": "look", "known": target}
-        answer = ask(found, site, request, tell, timeout=_LOOK_SECONDS)
-    except process.ChildFailed as error:
-        raise Refused(
-            f"the migrations of {found.manifest.reference} cannot be told: {error}",
-            output=error.tail,
-        ) from error
-    return msgspec.json.decode(
-        msgspec.json.encode({**msgspec.json.decode(answer), "version": version, "kind": what}),
-        type=Pending,
-    )
-
-
 def _commanded(found: Release, site: Site, tell: steps.Listener) -> Database:
-    names = commands.pending(site, found, tell)
+    names = commands.list_pending(site, found, tell)
     why = "nobody but its author knows what it changes"
     return Database(
         alias="default",

@@ -21,8 +21,9 @@ from artifact.errors import (
     Refused,
     UsageError,
 )
-from artifact.host.migrations import commands, survey
-from artifact.host.migrations.survey import Database, Migration, Pending, Skipped
+from artifact.host.migrations import commands, pending
+from artifact.host.migrations.pending import Database, Migration, Pending, Skipped
+from artifact.host.processes import application
 from artifact.host.records import releases
 from artifact.host.records.journal import Journal, Line
 from artifact.host.records.releases import Release
@@ -32,7 +33,7 @@ BEFORE, AFTER, APPLYING, TAKING_BACK = "before", "after", "applying", "taking ba
 """Steps of the journal's lines "applied": what a database had, and what was begun."""
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class MigrationOptions(msgspec.Struct, frozen=True):
     """How to run migrations."""
 
     allow_unsafe: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ class Failure(msgspec.Struct, frozen=True):
     """Part of it may have stayed."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class MigrationOutcome(msgspec.Struct, frozen=True):
     """What a run did, database by database."""
 
     databases: tuple[Database, ...] = ()
@@ -79,8 +80,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def run(
-    site: Site, found: Release, wishes: Wishes, tell: steps.Listener, record: Journal
-) -> Outcome:
+    site: Site, found: Release, options: MigrationOptions, tell: steps.Listener, record: Journal
+) -> MigrationOutcome:
     """Run what is pending; the caller holds the site's lock.
 
     Raises:
@@ -93,21 +94,21 @@ def run(
     request = {
         "mode": "run",
         "known": None,
-        "allow": wishes.allow_unsafe,
-        "only_safe": wishes.only_safe,
-        "only": wishes.only,
+        "allow": options.allow_unsafe,
+        "only_safe": options.only_safe,
+        "only": options.only,
     }
-    return _asked(site, found, request, wishes, tell, record)
+    return _asked(site, found, request, options, tell, record)
 
 
 def reverse(
     site: Site,
     found: Release,
     target: Mapping[str, Sequence[str]],
-    wishes: Wishes,
+    options: MigrationOptions,
     tell: steps.Listener,
     record: Journal,
-) -> Outcome:
+) -> MigrationOutcome:
     """Take back exactly what a target release does not know, newest first, by the newer code.
 
     Args:
@@ -117,7 +118,7 @@ def reverse(
     Raises as `run`; Refused also when one of them cannot be reversed.
     """
     request = {"mode": "reverse", "known": target, "allow": (), "only_safe": False, "only": None}
-    return _asked(site, found, request, wishes, tell, record)
+    return _asked(site, found, request, options, tell, record)
 
 
 def restore(site: Site, lines: Sequence[Line], tell: steps.Listener, record: Journal) -> str:
@@ -136,7 +137,7 @@ def restore(site: Site, lines: Sequence[Line], tell: steps.Listener, record: Jou
         return ""
     by = next(line.version for line in lines if line.step == TAKING_BACK)
     found = releases.read(site, by)
-    again = run(site, found, Wishes(allow_unsafe=taken, only=taken), tell, record)
+    again = run(site, found, MigrationOptions(allow_unsafe=taken, only=taken), tell, record)
     return f"ran {', '.join(again.names)} again" if again.names else ""
 
 
@@ -150,39 +151,38 @@ def _asked(
     site: Site,
     found: Release,
     request: Mapping[str, Any],
-    wishes: Wishes,
+    options: MigrationOptions,
     tell: steps.Listener,
     record: Journal,
-) -> Outcome:
-    what = survey.kind(found)
-    if not what:
-        return Outcome()
-    if what == "commands":
+) -> MigrationOutcome:
+    kind = pending.kind_of(found)
+    if not kind:
+        return MigrationOutcome()
+    if kind == "commands":
         return _commanded(site, found, tell, record)
     talk = _Talk(tell, record, found.manifest.version)
     try:
-        answer = survey.ask(
-            found,
-            site,
-            {**request, "wait": wishes.wait, "lock_timeout": wishes.lock_timeout},
-            talk.hear,
-            timeout=None,
+        waits = {"wait": options.wait, "lock_timeout": options.lock_timeout}
+        ran = application.ask(
+            site, found, pending.PROBES[kind], {**request, **waits}, timeout=None, tell=talk.hear
         )
     except process.ChildFailed as error:
         raise _ended_early(found, error, talk.at) from error
-    outcome = msgspec.json.decode(answer, type=Outcome)
+    outcome = msgspec.json.decode(ran.stdout, type=MigrationOutcome)
     for alias, names in outcome.after.items():
         record.add("applied", step=AFTER, text=f"{alias}: {' '.join(names)}")
-    _complain(found, outcome, wishes)
+    _complain(found, outcome, options)
     return outcome
 
 
-def _commanded(site: Site, found: Release, tell: steps.Listener, record: Journal) -> Outcome:
+def _commanded(
+    site: Site, found: Release, tell: steps.Listener, record: Journal
+) -> MigrationOutcome:
     """Run the application's own command, which runs all: whoever configured it has judged."""
-    pending = commands.pending(site, found, tell)
-    if not pending:
-        return Outcome()
-    for name in pending:
+    names = commands.list_pending(site, found, tell)
+    if not names:
+        return MigrationOutcome()
+    for name in names:
         record.add("applied", step=APPLYING, text=f"default: {name}")
     try:
         commands.run(site, found, tell)
@@ -192,7 +192,7 @@ def _commanded(site: Site, found: Release, tell: steps.Listener, record: Journal
         raise MigrationHalfDone(
             f"{text}; nobody knows what stayed", hint=hint, output=error.tail
         ) from error
-    return Outcome(ran={"default": pending})
+    return MigrationOutcome(ran={"default": names})
 
 
 class _Talk:
@@ -236,7 +236,7 @@ def _ended_early(found: Release, error: process.ChildFailed, at: str) -> Artifac
     )
 
 
-def _complain(found: Release, outcome: Outcome, wishes: Wishes) -> None:
+def _complain(found: Release, outcome: MigrationOutcome, options: MigrationOptions) -> None:
     if outcome.busy:
         raise Locked(outcome.busy, hint="wait for it, or give a longer --wait")
     if outcome.unmatched:
@@ -248,12 +248,12 @@ def _complain(found: Release, outcome: Outcome, wishes: Wishes) -> None:
     if troubles:
         raise Refused(f"{'; '.join(troubles)}; nothing was run")
     if outcome.failed:
-        raise _failure(outcome, outcome.failed, wishes)
-    if outcome.refused and not wishes.only_safe:
+        raise _failure(outcome, outcome.failed, options)
+    if outcome.refused and not options.only_safe:
         _refuse(outcome)
 
 
-def _refuse(outcome: Outcome) -> None:
+def _refuse(outcome: MigrationOutcome) -> None:
     first = outcome.refused[0]
     more = f", and {len(outcome.refused) - 1} more" if len(outcome.refused) > 1 else ""
     hint = (
@@ -267,12 +267,14 @@ def _refuse(outcome: Outcome) -> None:
     raise Refused(f"{first.named}{more}; nothing was run", hint=hint)
 
 
-def _failure(outcome: Outcome, failed: Failure, wishes: Wishes) -> ArtifactError:
+def _failure(
+    outcome: MigrationOutcome, failed: Failure, options: MigrationOptions
+) -> ArtifactError:
     text = f"{failed.migration} failed on {failed.alias}: {failed.detail}"
     hint = "`artifact migrations` shows what is still pending"
     if "lock timeout" in failed.detail.lower() or "lock wait timeout" in failed.detail.lower():
         hint = (
-            f"something held a table for longer than {wishes.lock_timeout:g} s: "
+            f"something held a table for longer than {options.lock_timeout:g} s: "
             "repeat it, or give a longer --lock-timeout"
         )
     if failed.half:

@@ -10,8 +10,8 @@ import msgspec
 
 from artifact import steps
 from artifact.errors import Refused
-from artifact.host.migrations import applying, survey
-from artifact.host.migrations.survey import Migration, Pending
+from artifact.host.migrations import pending, runner
+from artifact.host.migrations.pending import Migration, Pending
 from artifact.host.records import history, journal, releases
 from artifact.host.records.journal import Journal
 from artifact.host.records.releases import Release
@@ -21,7 +21,7 @@ Choice = Literal["judge", "take back", "ignore"]
 """What to do about them: go on where they only added, take them back first, or nothing."""
 
 
-class Gap(msgspec.Struct, frozen=True):
+class Compatibility(msgspec.Struct, frozen=True):
     """What is applied and not known to the target of a rollback."""
 
     by: str = ""
@@ -51,22 +51,22 @@ class Gap(msgspec.Struct, frozen=True):
         )
 
 
-def find(site: Site, live: str, target: Release, tell: steps.Listener) -> Gap:
+def judge(site: Site, live: str, target: Release, tell: steps.Listener) -> Compatibility:
     """Ask the databases what they have that a release does not know; changes nothing."""
     version = target.manifest.version
-    if survey.kind(target) in {"", "commands"}:
-        return Gap()  # nobody can compare what only commands tell
+    if pending.kind_of(target) in {"", "commands"}:
+        return Compatibility()  # nobody can compare what only commands tell
     try:
-        seen = survey.pending(site, version, tell)
+        seen = pending.of_version(site, version, tell)
     except Refused as error:
-        return Gap(trouble=error.message)
+        return Compatibility(trouble=error.message)
     if seen.troubles:
-        return Gap(trouble="; ".join(seen.troubles))
+        return Compatibility(trouble="; ".join(seen.troubles))
     ahead = {name for one in seen.databases for name in one.ahead}
     # Applications that the target does not have at all are not ahead of it, but left over.
     if not ahead and not any(one.leftover for one in seen.databases):
-        return Gap(known=seen.known, pending=_pending(seen))
-    best = Gap(unjudged=tuple(sorted(ahead)), known=seen.known, pending=_pending(seen))
+        return Compatibility(known=seen.known, pending=_pending(seen))
+    best = Compatibility(unjudged=tuple(sorted(ahead)), known=seen.known, pending=_pending(seen))
     for other in _who_may_know(site, live, target, ahead):
         judged = _judged(site, other, seen, ahead, tell)
         if judged is not None and (not best.by or len(judged.unjudged) < len(best.unjudged)):
@@ -91,17 +91,17 @@ def _who_may_know(site: Site, live: str, target: Release, ahead: set[str]) -> It
 
 def _judged(
     site: Site, version: str, target: Pending, ahead: set[str], tell: steps.Listener
-) -> Gap | None:
+) -> Compatibility | None:
     """Have a release judge; None where it cannot."""
     try:
-        seen = survey.unknown_to(target.known, site, version, tell)
+        seen = pending.of_version(site, version, tell, beside=target.known)
     except Refused as error:
         tell(steps.Output(error.message))
         return None
     if seen.troubles or seen.kind != target.kind:
         return None
     found = {one.name: one for database in seen.databases for one in database.difference}
-    return Gap(
+    return Compatibility(
         by=version,
         migrations=tuple(found.values()),
         # What it knows and did not name has only another name there: it was squashed.
@@ -115,7 +115,7 @@ def _pending(target: Pending) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.name for one in target.migrations))
 
 
-def check(gap: Gap, version: str, choice: Choice) -> None:
+def check(schema: Compatibility, version: str, choice: Choice) -> None:
     """Say no to a rollback that would lead to a schema on which the target does not work.
 
     Raises:
@@ -124,55 +124,57 @@ def check(gap: Gap, version: str, choice: Choice) -> None:
     anyway = "`--ignore-migrations` goes back all the same"
     if choice == "ignore":
         return
-    if gap.trouble:
+    if schema.trouble:
         raise Refused(
-            f"nobody can tell whether the databases suit {version}: {gap.trouble}", hint=anyway
+            f"nobody can tell whether the databases suit {version}: {schema.trouble}",
+            hint=anyway,
         )
     if choice == "take back":
         stuck = [
-            *(f"{name}: no release here has it" for name in gap.unjudged),
-            *(f"{one.name} cannot be reversed" for one in gap.migrations if not one.reversible),
+            *(f"{name}: no release here has it" for name in schema.unjudged),
+            *(f"{one.name} cannot be reversed" for one in schema.migrations if not one.reversible),
         ]
         if stuck:
             raise Refused(f"{'; '.join(stuck)}; nothing was taken back", hint=anyway)
         return
-    if gap.destructive:
+    if schema.destructive:
         raise Refused(
-            f"{version} does not work with what the databases have: {'; '.join(gap.destructive)}",
+            f"{version} does not work with what the databases have: "
+            f"{'; '.join(schema.destructive)}",
             hint="`--with-migrations` takes back what it does not know, before the switch, and "
             f"what is in those columns and tables is lost; {anyway}",
         )
 
 
-def compare(gap: Gap, version: str, choice: Choice, tell: steps.Listener) -> str:
+def compare(schema: Compatibility, version: str, choice: Choice, tell: steps.Listener) -> str:
     """See that the databases suit a release, and warn of what is not certain; return a note.
 
     Raises:
         Refused: as `check`.
     """
-    check(gap, version, choice)
-    if gap.trouble:
+    check(schema, version, choice)
+    if schema.trouble:
         tell(steps.Warned(f"nobody can tell whether the databases suit {version}"))
         return "not known"
-    if gap.pending:
-        text = f"{version} goes live with {', '.join(gap.pending)} pending"
+    if schema.pending:
+        text = f"{version} goes live with {', '.join(schema.pending)} pending"
         tell(steps.Warned(text, f"`artifact migrate --release {version}` runs what is safe"))
-    if gap.names and choice != "take back":
-        _warn(gap, version, tell)
-    return ", ".join(gap.names)
+    if schema.names and choice != "take back":
+        _warn(schema, version, tell)
+    return ", ".join(schema.names)
 
 
-def _warn(gap: Gap, version: str, tell: steps.Listener) -> None:
-    for text in gap.destructive:
+def _warn(schema: Compatibility, version: str, tell: steps.Listener) -> None:
+    for text in schema.destructive:
         tell(steps.Warned(f"{version} may not work with {text}"))
-    text = f"{version} does not know {', '.join(gap.names)}: its code runs on the newer schema"
-    tell(steps.Warned(text, "" if gap.destructive else "they only added to it"))
+    text = f"{version} does not know {', '.join(schema.names)}: its code runs on the newer schema"
+    tell(steps.Warned(text, "" if schema.destructive else "they only added to it"))
 
 
-def take_back(gap: Gap, site: Site, tell: steps.Listener, record: Journal) -> str:
+def take_back(schema: Compatibility, site: Site, tell: steps.Listener, record: Journal) -> str:
     """Take the migrations back with the code that knows them; return a note."""
-    by = releases.read(site, gap.by)
-    done = applying.reverse(site, by, gap.known, applying.Wishes(), tell, record)
+    by = releases.read(site, schema.by)
+    done = runner.reverse(site, by, schema.known, runner.MigrationOptions(), tell, record)
     return f"took back {', '.join(done.names)}"
 
 
@@ -180,4 +182,4 @@ def put_back(site: Site, tell: steps.Listener, record: Journal) -> None:
     """Run again what `take_back` took back in this run."""
     told = journal.last_run(site.journal)
     assert told is not None, "the run that is taken back is not in the journal"
-    applying.restore(site, told.lines, tell, record)
+    runner.restore(site, told.lines, tell, record)

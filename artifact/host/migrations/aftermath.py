@@ -6,12 +6,12 @@ import msgspec
 
 from artifact import steps
 from artifact.errors import MigrationFailed, MigrationHalfDone, Refused
-from artifact.host.migrations import applying, survey
+from artifact.host.migrations import pending, runner
 from artifact.host.records.journal import Run
 from artifact.site import Site
 
 
-class Left(msgspec.Struct, frozen=True):
+class Aftermath(msgspec.Struct, frozen=True):
     """How a run left the databases."""
 
     text: str = ""
@@ -20,19 +20,19 @@ class Left(msgspec.Struct, frozen=True):
     """With which the run would have ended, had it come to that."""
 
 
-def look(site: Site, run: Run, tell: steps.Listener) -> Left:
+def of_run(site: Site, run: Run, tell: steps.Listener) -> Aftermath:
     """Compare what a run began, as its journal has it, with what the databases have now."""
-    began = applying.begun(run.lines, applying.APPLYING)
+    began = runner.begun(run.lines, runner.APPLYING)
     if not began:
-        return Left()
+        return Aftermath()
     version = run.began.version
     try:
-        seen = survey.pending(site, version, tell)
+        seen = pending.of_version(site, version, tell)
     except Refused as error:
-        return Left(f"it had begun {_names(began)}: {error.message}", MigrationHalfDone.code)
+        return Aftermath(f"it had begun {_names(began)}: {error.message}", MigrationHalfDone.code)
     if seen.troubles:
         text = f"it had begun {_names(began)}: {'; '.join(seen.troubles)}"
-        return Left(text, MigrationHalfDone.code)
+        return Aftermath(text, MigrationHalfDone.code)
     atomic = {
         (one.alias, migration.name): migration.atomic
         for one in seen.databases
@@ -48,8 +48,8 @@ def look(site: Site, run: Run, tell: steps.Listener) -> Left:
                 "compare the schema with the migration, and repair it",
             )
         )
-        return Left(f"{said}; part of {_names(half)} may have stayed", MigrationHalfDone.code)
-    return Left(said, MigrationFailed.code if ran else Refused.code)
+        return Aftermath(f"{said}; part of {_names(half)} may have stayed", MigrationHalfDone.code)
+    return Aftermath(said, MigrationFailed.code if ran else Refused.code)
 
 
 def _names(rows: list[tuple[str, str]]) -> str:
