@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-import psutil
-
 
 def port_holder(listen: str, daemon: int) -> str:
     """Return who listens on a port: "nginx (pid 80)"; empty for nobody, and for a daemon's own.
@@ -18,6 +16,7 @@ def port_holder(listen: str, daemon: int) -> str:
     host, _, port = listen.rpartition(":")
     if not port.isdigit():
         return ""
+    import psutil  # a third of the time that `status` takes to start, and it asks for no port
 
     def is_wanted(status: str, address: tuple[object, ...]) -> bool:
         if status != psutil.CONN_LISTEN or not address:

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import psutil
 
 USUAL = (Path("/etc/supervisor/supervisord.conf"), Path("/etc/supervisord.conf"))
 """Debian's, and where supervisor looks by itself when it is told nothing."""
@@ -82,6 +81,8 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
 def main_of(pid: int) -> Path | None:
     """Return the main file of a running supervisord; None where it cannot be known."""
+    import psutil  # see listening.py
+
     try:
         daemon = psutil.Process(pid)
         words, directory = daemon.cmdline(), daemon.cwd()
@@ -99,6 +100,8 @@ def running() -> tuple[str, ...]:
 
     PyPI's has its socket wherever its configuration says.
     """
+    import psutil  # see listening.py
+
     found: dict[str, None] = {}
     for daemon in psutil.process_iter(["cmdline"]):
         words: list[str] = daemon.info["cmdline"] or []
