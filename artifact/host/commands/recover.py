@@ -128,10 +128,8 @@ def note_removed(site: Site, record: Journal) -> None:
 
 def _note_staged(site: Site, run: Run, record: Journal) -> None:
     """Write down that a release had got its name, where the run died before it could."""
-    version = run.began.version
-    if run.began.command not in {"install", "stage"} or version not in history.versions_on_disk(
-        site
-    ):
+    command, version = run.began.command, run.began.version
+    if command not in {"install", "stage"} or version not in history.versions_on_disk(site):
         return
     told = history.tell_of(journal.read(site.journal)).get(version)
     if told is None or told.state == "removed":

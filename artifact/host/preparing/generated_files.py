@@ -53,6 +53,14 @@ def ownership(path: Path, content: str) -> Ownership:
     return "edited" if edited else "ours"
 
 
+def edited(path: Path, command: str) -> Problem:
+    """Return that a person's file stands in the way of what it would be now."""
+    return Problem(
+        f"{path} was edited, and is not what it would be now",
+        f"`{command} --plan` shows what it would hold; change it by hand, or move it away",
+    )
+
+
 def write(name: str, path: Path, content: str, mode: int, *, group: str = "") -> Part | Problem:
     """Plan to write a file that is ours, or that nobody has written yet.
 

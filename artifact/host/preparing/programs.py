@@ -143,10 +143,7 @@ def _file(goal: Goal, path: Path, names: list[str], known: frozenset[str] | None
 def _plan_file(manager: ProcessManager, file: _File) -> Part | Problem:
     path, new = file.path, sorted(file.programs - (file.known or frozenset()))
     if file.owner == "edited":
-        return Problem(
-            f"{path} was edited, and is not what it would be now",
-            "`artifact setup --plan` shows what it would hold; change it by hand, or move it away",
-        )
+        return generated_files.edited(path, "artifact setup")
     if file.owner == "same" and (file.known is None or not new):
         return Part("supervisor", f"{path} with {', '.join(sorted(file.programs))}")
     fault = None if file.owner == "same" else generated_files.unwritable(path.parent)

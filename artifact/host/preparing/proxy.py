@@ -39,18 +39,12 @@ def check_proxy(goal: Goal) -> Iterator[SetupFinding]:
             "and certificate it was written",
             "repeat it with --server-name, and with --tls-certificate and --tls-key or --no-tls",
         )
-        return
-    if owner == "edited":
-        yield Problem(
-            f"{place.file} was edited, and is not what it would be now",
-            "`artifact setup --nginx --plan` shows what it would hold; change it by hand, "
-            "or move it away",
-        )
-        return
-    if owner == "same" and _is_read(place):
+    elif owner == "edited":
+        yield generated_files.edited(place.file, "artifact setup --nginx")
+    elif owner == "same" and _is_read(place):
         yield Part("nginx", f"{place.file} for {host}")
-        return
-    yield _step(proxy, place, content, host)
+    else:
+        yield _plan_block(proxy, place, content, host)
 
 
 def settle(kept: ProxySection, options: SetupOptions) -> ProxySection:
@@ -88,7 +82,7 @@ def _is_read(place: Place) -> bool:
     )
 
 
-def _step(proxy: Proxy, place: Place, content: str, host: str) -> Part | Problem:
+def _plan_block(proxy: Proxy, place: Place, content: str, host: str) -> Part | Problem:
     fault = generated_files.unwritable(place.file.parent) or _broken(proxy) or _in_the_way(place)
     if fault:
         return fault
