@@ -29,15 +29,15 @@ UNUSED_SECONDS = 86400.0
 """How long an environment stays that no release refers to: the next one often wants it again."""
 RESUMED_SECONDS = 86400.0
 """How long what was fetched of an artifact waits for an install that goes on with it."""
-BUNDLES = 20
-"""Failure bundles kept."""
+REPORTS = 20
+"""Failure reports kept."""
 
 
 class Doomed(msgspec.Struct, frozen=True):
     """Something to delete, and why."""
 
     kind: str
-    """ "release", "environment", "bundle" or "download"."""
+    """ "release", "environment", "report" or "download"."""
     name: str
     path: Path
     reason: str
@@ -141,7 +141,7 @@ def plan(
     # One whose link cannot be read may need any of them.
     waiting = {} if "" in referred else _waiting(site, referred, clock)
     doomed += _environments(site, waiting, clock)
-    doomed += _bundles(site)
+    doomed += _reports(site)
     doomed += _downloads(site, clock, resumed)
     return Pruning(tuple(doomed), tuple(kept), waiting)
 
@@ -204,7 +204,7 @@ def _carry_out(site: Site, planned: Pruning, record: Journal, tell: steps.Listen
 def _delete(site: Site, planned: Pruning, record: Journal, tell: steps.Listener) -> None:
     site.trash.mkdir(mode=0o700, exist_ok=True)
     for one in planned.doomed:
-        if one.kind in {"bundle", "download"}:
+        if one.kind in {"report", "download"}:
             one.path.unlink(missing_ok=True)
         elif one.kind == "environment":
             unpack.discard(site, one.path, f"environment-{one.name}")
@@ -303,10 +303,10 @@ def _environments(site: Site, waiting: Mapping[str, float], clock: float) -> Ite
             yield Doomed("environment", key, path, reason, _size(path))
 
 
-def _bundles(site: Site) -> Iterator[Doomed]:
-    for path in sorted(site.failures.glob("[0-9]*.tgz"))[:-BUNDLES]:
-        reason = f"not among the newest {BUNDLES} failure bundles"
-        yield Doomed("bundle", path.name, path, reason, _size(path))
+def _reports(site: Site) -> Iterator[Doomed]:
+    for path in sorted(site.failures.glob("[0-9]*.tgz"))[:-REPORTS]:
+        reason = f"not among the newest {REPORTS} failure reports"
+        yield Doomed("report", path.name, path, reason, _size(path))
 
 
 def _downloads(site: Site, clock: float, resumed: float) -> Iterator[Doomed]:

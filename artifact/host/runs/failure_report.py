@@ -48,7 +48,7 @@ class FailureReport(msgspec.Struct):
 
 @contextmanager
 def mentioned(report: FailureReport) -> Iterator[None]:
-    """Name the bundle in the hint of an error that passes through."""
+    """Name the report in the hint of an error that passes through."""
     try:
         yield
     except ArtifactError as error:

@@ -11,8 +11,8 @@ from artifact.manifest import Install
 from tests.host.machine import Machine
 
 
-def bundle_of(said: str) -> dict[str, str]:
-    """Return the files of the bundle that an error names, without the run's number."""
+def report_of(said: str) -> dict[str, str]:
+    """Return the files of the failure report that an error names, without the run's number."""
     found = re.search(r"how things stood is in (\S+\.tgz)", said)
     assert found is not None, said
     assert Path(found[1]).stat().st_mode & 0o777 == 0o600
@@ -41,7 +41,7 @@ def test_a_release_that_breaks_when_live_leaves_all_there_is_to_know(machine: Ma
     assert machine.install(machine.build("1")).returncode == 0
     failed = machine.install(machine.build("2", files={"app.py": code}))
     assert failed.returncode == 7, failed.stderr
-    kept = bundle_of(failed.stderr)
+    kept = report_of(failed.stderr)
     assert "500 Oops" in kept["error.txt"]
     assert "step switch" in kept["error.txt"]
     # It was written before anything was taken back.
@@ -62,12 +62,12 @@ def test_one_that_does_not_even_boot_leaves_what_it_printed(machine: Machine) ->
     broken = machine.build("1", files={"app.py": "raise ImportError('no such thing')\n"})
     failed = machine.install(broken)
     assert failed.returncode == 5
-    kept = bundle_of(failed.stderr)
+    kept = report_of(failed.stderr)
     assert "no such thing" in kept["tried-1-web.log"]
     assert "links.txt" in kept
 
 
-def test_a_refusal_or_a_signal_leaves_no_bundle(machine: Machine) -> None:
+def test_a_refusal_or_a_signal_leaves_no_report(machine: Machine) -> None:
     none = Install(restart="none", shared=(".env",))
     refused = machine.install(machine.build("1", install=none))
     assert refused.returncode == 5
@@ -81,7 +81,7 @@ def test_what_cannot_be_written_does_not_keep_from_going_back(machine: Machine) 
     if machine.site.failures.exists():
         machine.site.failures.rmdir()
     broken = {"app.py": "raise ImportError('no such thing')\n"}
-    # The path of the bundle is taken by a directory.
+    # The path of the failure report is taken by a directory.
     for run in range(1, 200):
         (machine.site.failures / f"{run:06d}.tgz").mkdir(parents=True)
     failed = machine.install(machine.build("2", files=broken))
