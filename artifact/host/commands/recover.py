@@ -48,7 +48,7 @@ def recover(site: Site, tell: steps.Listener) -> Recovered | None:
         RollbackFailed: the old release cannot be made live again.
     """
     releases.check_links(site)
-    reserve.tend(site)
+    reserve.maintain(site)
     try:
         return _recover(site, tell)
     except OSError as error:

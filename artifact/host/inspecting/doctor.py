@@ -28,10 +28,10 @@ from artifact.site import Site
 from artifact.stores import addresses
 
 _CLOCK_SECONDS = 60
-"""By which two machines' clocks may differ, and no one should care."""
+"""The clocks of two machines may differ by this much."""
 
 _PRIVATE_TO_OTHERS = 0o027
-"""What the env file grants to nobody: writing for its group, anything for others."""
+"""Rights on the env file that nobody gets: writing for its group, anything for others."""
 
 
 class Finding(msgspec.Struct, frozen=True):

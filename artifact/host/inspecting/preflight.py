@@ -74,7 +74,7 @@ def problems_of_release(target: Target) -> list[Problem]:
 
 
 def rights(site: Site) -> Iterator[Problem]:
-    """Find what of the site we cannot write, and what cannot be renamed into place."""
+    """Find directories of the site that we cannot write, or that lie on different file systems."""
     for path in (site.root, site.releases, site.environments, site.private, site.shared):
         there = _existing(path)
         if not os.access(there, os.W_OK | os.X_OK):
@@ -149,7 +149,7 @@ def interpreter(wanted: Python) -> Iterator[Problem]:
 
 
 def readable(site: Site, wanted: Python) -> Iterator[Problem]:
-    """Find whether the processes' user cannot reach the interpreter: as root we can."""
+    """Find whether the processes' user cannot reach the interpreter; root always can."""
     try:
         user = user_of(site)
         real = Path(wanted.interpreter).resolve(strict=True)
@@ -211,7 +211,7 @@ def _content(facts: Facts) -> Iterator[Problem]:
 
 
 def shared_files(site: Site, shared: Sequence[str]) -> Iterator[Problem]:
-    """Find the shared files that nobody has put in place."""
+    """Find the shared files that are missing."""
     try:
         missing = links.missing_files(site, shared)
     except ConfigurationError as error:
@@ -222,7 +222,7 @@ def shared_files(site: Site, shared: Sequence[str]) -> Iterator[Problem]:
 
 
 def application(site: Site) -> Iterator[Problem]:
-    """Find a user who is not there, and an env file that cannot be read."""
+    """Find whether the user is missing, or the env file cannot be read."""
     try:
         user_of(site)
         settings.application_variables(site)

@@ -1,4 +1,4 @@
-"""See how a site fares: what is live, what runs, whether it answers, how the last run ended."""
+"""The state of a site: what is live, what runs, whether it answers, how the last run ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How a site fares."""
+    """The state of a site."""
 
     site: Site
     live: str

@@ -26,12 +26,10 @@ def check_user(goal: Goal) -> Iterator[SetupFinding]:
         yield Part("user", f"the processes run as {pwd.getpwuid(mine).pw_name}")
     elif not _NAME.fullmatch(user):
         yield Problem(f"{user!r} cannot name a user", "small letters, digits, - and _")
+    elif not _exists(pwd.getpwnam, user) and mine == 0:
+        yield _plan_user(user, goal.site.root)
     elif not _exists(pwd.getpwnam, user):
-        yield (
-            Problem(f"there is no user {user!r}, and only root can make one", "use sudo")
-            if mine
-            else _plan_user(user, goal.target.site.root)
-        )
+        yield Problem(f"there is no user {user!r}, and only root can make one", "use sudo")
     elif mine not in {0, pwd.getpwnam(user).pw_uid}:
         yield Problem(f"only root can have the processes run as {user!r}", "use sudo")
     else:

@@ -42,11 +42,7 @@ def check_settings(goal: Goal) -> Iterator[SetupFinding]:
 
 def body(name: str, settings: Settings) -> str:
     """Return the example with everything set that is not the default."""
-    tables = {
-        "": settings,
-        "[supervisor]": settings.supervisor,
-        "[proxy]": settings.proxy,
-    }
+    tables = {"": settings, "[supervisor]": settings.supervisor, "[proxy]": settings.proxy}
     filled = [
         Table(header, values) for header, section in tables.items() if (values := _set(section))
     ]
@@ -55,14 +51,11 @@ def body(name: str, settings: Settings) -> str:
 
 def _set(section: msgspec.Struct) -> dict[str, str]:
     """Return the texts of a table that are not the defaults."""
-    values = {
-        field.encode_name: (getattr(section, field.name), field.default)
-        for field in msgspec.structs.fields(section)
-    }
+    defaults = msgspec.to_builtins(type(section)())
     return {
         key: value
-        for key, (value, default) in values.items()
-        if isinstance(value, str) and value != default
+        for key, value in msgspec.to_builtins(section).items()
+        if isinstance(value, str) and value != defaults[key]
     }
 
 

@@ -19,7 +19,7 @@ def find_site(name: str | None, *, sites: Path = SITES, maybe_later: bool = Fals
     """Return the site called `name`, or at that path; the machine's only one when left out.
 
     Args:
-        maybe_later: a path need not be one yet, for supervisor may start before the first install.
+        maybe_later: a path need not be a site yet: supervisor may start before the first install.
 
     Raises:
         UsageError: there is none, or more than one to choose from.

@@ -58,7 +58,7 @@ def thaw(site: Site) -> Freeze | None:
 def freeze_of(site: Site) -> Freeze | None:
     """Return how a site is frozen; None when it is not.
 
-    A file that cannot be read freezes as well: somebody meant something by it.
+    A file that cannot be read counts as a freeze: somebody wrote it for a reason.
     """
     path = site.frozen
     try:

@@ -19,7 +19,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def refuse(found: Sequence[Problem], wanted: str, tell: steps.Listener) -> None:
-    """Refuse for all that stands in the way at once; does nothing where nothing does.
+    """Refuse, and name every problem at once; do nothing when there is none.
 
     Args:
         wanted: what cannot be: "accounting-7 cannot be installed in /srv/accounting".

@@ -1,7 +1,7 @@
-"""Keep a little of the disk back, so that a site can go back and prune when the disk is full.
+"""Keep a little of the disk back, so that a rollback and a prune work when the disk is full.
 
-Both only delete and point elsewhere, but say so first: the journal, the state and what a process
-became have to be written. Whatever filled the disk, artifacts seldom: logs and uploads do.
+Both only delete files and move links, but they write first: the journal, the state and what a
+process became. A disk is seldom filled by artifacts: logs and uploads do that.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _INODES = 8
 """As many files as are written beside before they are renamed, and a few more."""
 
 
-def tend(site: Site) -> None:
-    """Give the reserve up where the disk is full, and lay it in where it is not.
+def maintain(site: Site) -> None:
+    """Free the reserve when the disk is full, and make it when there is room.
 
-    The caller holds the site's lock. Without a reserve everything works as long as there is room:
-    what the disk says to this is no fault.
+    The caller holds the site's lock. What the disk refuses here is no fault: without a reserve
+    everything works as long as there is room.
     """
     with suppress(OSError):
         disk = os.statvfs(site.private)
@@ -31,7 +31,7 @@ def tend(site: Site) -> None:
         if free < _BYTES or (disk.f_files and disk.f_favail < _INODES):
             site.reserve.unlink(missing_ok=True)
         elif free >= 4 * _BYTES and not _is_whole(site.reserve):
-            _lay_in(site.reserve)
+            _make(site.reserve)
 
 
 def _is_whole(path: Path) -> bool:
@@ -41,8 +41,8 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def _lay_in(path: Path) -> None:
-    # Nobody reads it, and a short one is laid in again: it is not written beside, nor made durable.
+def _make(path: Path) -> None:
+    # It is not written beside and not made durable: nobody reads it, a short one is made again.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, _BYTES)
