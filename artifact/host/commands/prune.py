@@ -21,6 +21,7 @@ from artifact.host.records.history import Record
 from artifact.host.records.journal import Journal
 from artifact.host.runs import recording
 from artifact.host.trees import static, unpack
+from artifact.manifest import Install
 from artifact.site import ReleasePaths, Site
 
 FAILED_SECONDS = 7 * 86400.0
@@ -100,8 +101,6 @@ def is_leased(site: Site, version: str) -> bool:
 
 def keep_of(site: Site) -> int:
     """Return how many good releases the live one says to keep, or `site.toml` in its place."""
-    from artifact.manifest import Install
-
     own = Install()
     with suppress(Refused):
         own = releases.read(site, releases.live_version(site) or ".").manifest.install

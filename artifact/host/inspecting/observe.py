@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from artifact.archive import opening, signature
 from artifact.archive.opening import Artifact
 from artifact.errors import ArtifactRejected, Refused, UsageError
 from artifact.host.processes import target as targets
@@ -108,8 +109,6 @@ def check_signature(artifact: Artifact, site: Site) -> str:
     signers = site_settings.load(site).signers
     if not signers:
         return ""
-    from artifact.archive import opening, signature
-
     with opening.naming(artifact.name):
         return signature.verify(artifact.content, artifact.signature, Path(signers))
 

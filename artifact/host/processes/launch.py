@@ -226,7 +226,7 @@ def _drop_privileges(user: pwd.struct_passwd) -> None:
 
 def _ending_with_parent() -> Callable[[], None]:
     """Return what has the kernel send TERM when the install that tries a release is killed."""
-    import ctypes
+    import ctypes  # only the trial of a release needs it
 
     library = ctypes.CDLL(None)
     # prctl(2): PR_SET_PDEATHSIG; it survives exec, but not a change of user, so it comes last.

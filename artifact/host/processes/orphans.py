@@ -16,7 +16,7 @@ _SECONDS = 1.0
 
 def pids(site: Site) -> tuple[int, ...]:
     """Return the processes of a site that run without a supervisord, by their own words."""
-    import psutil  # 20 ms
+    import psutil  # see services/listening.py
 
     found = []
     for path in sorted(site.private.glob("run/*.json")):
