@@ -270,6 +270,8 @@ def _health_problems(key: schema.Key, section: ProcessSection) -> Iterator[Probl
         )
     if not health.path.startswith("/") or not health.path.isprintable() or " " in health.path:
         yield Problem(key, f'expected a path like "/healthz", got {schema.shown(health.path, key)}')
+    if health.host and (wrong := checks.host(health.host)):
+        yield Problem((*key, "host"), f"{wrong}, got {schema.shown(health.host, key)}")
     if not 0 < health.timeout <= 3600:
         yield Problem((*key, "timeout"), f"expected a number of seconds, got {health.timeout:g}")
     if not health.status or not all(100 <= status <= 599 for status in health.status):

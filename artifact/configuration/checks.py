@@ -17,6 +17,7 @@ _SERVERS: dict[str, Server] = {name: name for name in get_args(Server) if name !
 _ROOT = re.compile(r"(/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*|/\.[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.*-]+")
 # sockaddr_un.sun_path, unix(7): 108 bytes with the closing zero.
 _LONGEST_SOCKET_PATH = 107
@@ -70,6 +71,11 @@ def listen(text: str) -> str:
     if not colon or _HOST.fullmatch(host) is None or not port.isascii() or not port.isdigit():
         return 'expected "HOST:PORT" or "unix:/PATH"'
     return "" if 1 <= int(port) <= 65535 else "expected a port between 1 and 65535"
+
+
+def host(text: str) -> str:
+    """Check what goes into a Host header: a name or an address, with or without a port."""
+    return "" if _HOST_HEADER.fullmatch(text) else "expected a host like example.com"
 
 
 def command(text: str) -> str:

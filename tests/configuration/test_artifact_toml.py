@@ -120,6 +120,10 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         ("[processes.web]\ncommand = 'x'\nlisten = 'unix:web.sock'", "and an absolute path"),
         ("[processes.web]\ncommand = 'x \"'", "processes.web.command: cannot be split"),
         ("[processes.web]\ncommand = 'x'\nhealth = '/'", "does not listen cannot be asked"),
+        (
+            "[processes.web]\ncommand = 'x'\nlisten = '127.0.0.1:1'\nhealth = { host = 'a b' }",
+            "processes.web.health.host: expected a host like example.com",
+        ),
         ("[processes.'we b']\ncommand = 'x'", 'processes."we b": the name of a process'),
         ("[processes.web]\ncommand = 'x'\ninstances = 0", "expected a number from 1 to 1000"),
         ("[processes.web]\ncommand = 'x'\nstop_timeout = 3", 'did you mean "stop-timeout"?'),

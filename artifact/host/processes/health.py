@@ -66,6 +66,8 @@ def ask(address: str | Path, health: Health, *, timeout: float = _REQUEST_SECOND
         return Answer(ok=False, text=f"no answer within {timeout:g} s")
     except RemoteDisconnected:
         return Answer(ok=False, text="an empty answer")
+    except ValueError as error:  # a manifest is not checked as artifact.toml is
+        return Answer(ok=False, text=f"it cannot be asked: {error}")
     except HTTPException:
         return Answer(ok=False, text="an answer that is not HTTP")
     except OSError as error:

@@ -137,3 +137,11 @@ def test_without_a_health_path_anything_but_a_server_error_will_do() -> None:
 )
 def test_any_address_to_listen_on_becomes_one_to_connect_to(listen: str, address: str) -> None:
     assert health.connectable(listen) == address
+
+
+def test_a_host_that_no_header_can_hold_is_an_answer_and_no_bug() -> None:
+    with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (address, heard):
+        answer = health.ask(address, Health(host="example.com\r\nX-Injected: 1"))
+    assert not answer.ok
+    assert answer.text.startswith("it cannot be asked")
+    assert b"X-Injected" not in b"".join(heard)
