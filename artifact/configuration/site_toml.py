@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -81,6 +82,21 @@ def load(path: Path, *, overridable: Collection[str]) -> Settings:
         ConfigurationError: with a line for every problem, each beginning with the key's path.
     """
     return toml_document.load(path, Settings, overridable=overridable, check=_problems)
+
+
+def load_for_processes(path: Path) -> Settings:
+    """Return what decides how application code is started, and the defaults of all else.
+
+    A mistake in another key does not keep a process that crashed from being started again.
+
+    Raises:
+        ConfigurationError: the file is not TOML, or one of these keys is wrong.
+    """
+    content = toml_document.read_toml(path) if path.exists() else {}
+    needed: dict[str, Any] = {
+        key: value for key, value in content.items() if key in {"user", "pass-env"}
+    }
+    return toml_document.fit(needed, Settings, label=str(path), overridable=(), check=_problems)
 
 
 def _problems(settings: Settings) -> Iterator[Problem]:

@@ -32,7 +32,7 @@ _PROBES = Path(answering.__file__).parent
 
 def user_of(site: Site) -> pwd.struct_passwd:
     """Return who the site's processes run as: `site.toml`'s user where we are root, else we."""
-    name = settings.load(site).user
+    name = settings.load_for_processes(site).user
     if not name or os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid())
     try:
@@ -49,7 +49,7 @@ def environment_of(site: Site, release: Release) -> dict[str, str]:
     These are ours, what `site.toml` lists in `pass-env`, and the site's `env` file, which has the
     last word. docs/operations.md has the table.
     """
-    user, listed = user_of(site), settings.load(site).pass_env
+    user, listed = user_of(site), settings.load_for_processes(site).pass_env
     outside = variables.everything().items()
     django = release.manifest.django
     return {

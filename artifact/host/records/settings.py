@@ -22,6 +22,15 @@ def load(site: Site) -> Settings:
     return site_toml.load(site.settings, overridable=["supervisor"])
 
 
+def load_for_processes(site: Site) -> Settings:
+    """Return what decides how application code is started: `user` and `pass-env`.
+
+    Raises:
+        ConfigurationError: one of these is wrong; the rest of `site.toml` is not looked at.
+    """
+    return site_toml.load_for_processes(site.settings)
+
+
 def load_store(name: str, root: str = "") -> StoreSection:
     """Return how to reach the store; `ARTIFACT_STORE_URL` and its like go before `site.toml`.
 

@@ -92,6 +92,18 @@ def test_an_idle_slot_sleeps_and_a_live_one_serves(machine: Machine) -> None:
         assert answer.stdout == "1", answer.stderr
 
 
+def test_a_mistake_elsewhere_in_site_toml_keeps_no_crashed_server_from_starting(
+    machine: Machine,
+) -> None:
+    installed(machine, "1")
+    state.write(machine.site.state, State(slots={"web": ("1", "")}))
+    machine.site.settings.write_text('[store]\nurl = "nonsense"\n[install]\nkep = 3\n')
+    assert machine.run("status", str(machine.site.root)).returncode == 2
+    with executed(machine, "--slot", "0") as child:
+        await_("a server", lambda: b"gunicorn" in command_of(child))
+        assert machine.get() == "1"
+
+
 def test_a_server_stays_in_its_release_whatever_current_says_later(machine: Machine) -> None:
     installed(machine, "1")
     state.write(machine.site.state, State(slots={"web": ("1", "")}))
