@@ -55,7 +55,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def unused_words() -> list[str]:
-    line = re.search(r"^Words that are not used: (.*)$", GLOSSARY.read_text(), re.MULTILINE)
+    line = re.search(r"^Words that messages do not use: (.*)$", GLOSSARY.read_text(), re.MULTILINE)
     assert line is not None
     return re.findall(r"\*([a-z ]+)\*", line[1])
 

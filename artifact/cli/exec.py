@@ -16,7 +16,7 @@ from artifact.host.records import find
 @click.option(
     "--worker", "number", type=click.IntRange(0), help="Which worker; even and odd ones take turns."
 )
-@click.option("--smoke", "version", hidden=True, help="Serve a release on a private socket.")
+@click.option("--trial", "version", hidden=True, help="Serve a release on a private socket.")
 def command(
     *, site: str, name: str, slot: int | None, number: int | None, version: str | None
 ) -> None:
@@ -27,7 +27,7 @@ def command(
     found = find.find_site(site, maybe_later=True)
     try:
         if version is not None:
-            launch.become_smoke(found, name, version)
+            launch.become_trial(found, name, version)
         if slot is not None:
             launch.become_slot(found, name, slot)
         launch.become_worker(found, name, number)

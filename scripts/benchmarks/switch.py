@@ -107,7 +107,7 @@ def _go_through_bad_days(host: Host, count: int) -> Span:
     for manner in _BAD:
         done = _expect(host.install(host.build(f"3.{manner.replace(' ', '-')}", manner)), 5)
         host.shop.tell(f"  a release that {manner}: refused after {done.ended - done.began:.1f} s")
-    _expect(host.install_killing_its_smoke(host.build("3.killed")), 5)
+    _expect(host.install_killing_its_trial(host.build("3.killed")), 5)
     host.kill_the_live_one()
     _expect(host.install(host.build(f"4.{count}")), 0)
     host.kill_the_live_one()

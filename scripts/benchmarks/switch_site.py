@@ -134,9 +134,9 @@ class Host:
         )
         return Command(began, time.monotonic(), done.returncode, done.stderr)
 
-    def install_killing_its_smoke(self, artifact: Path) -> Command:
+    def install_killing_its_trial(self, artifact: Path) -> Command:
         """Install while the small server on which a release is tried is killed by somebody."""
-        word = self.site.running("web", "smoke")
+        word = self.site.running("web", "trial")
         word.unlink(missing_ok=True)
         child = subprocess.Popen(
             [self.shop.artifact, "install", artifact, "--probation", "1s"],

@@ -166,9 +166,9 @@ def _steps(
     target, live = planned.target, planned.live
     site, version = target.site, target.version
 
-    def judged(run: SwitchingRun, trial: Callable[[], str]) -> str:
+    def judged(run: SwitchingRun, action: Callable[[], str]) -> str:
         try:
-            return trial()
+            return action()
         except (Refused, ReleaseFailed) as error:
             # Else the next rollback would choose it again.
             run.record.release(version, "failed", reason=error.message)

@@ -94,19 +94,19 @@ def _forward(ours: List[Any], seen: List[Dict[str, Any]], request: Dict[str, Any
     return result
 
 
-def _allowed(connection: Any, wishes: List[str]) -> Any:
-    """Return the full names of the migrations wished for, and the wishes that name none or two."""
+def _allowed(connection: Any, given: List[str]) -> Any:
+    """Return the full names of what is allowed, and the given names that fit none or two."""
     every = [".".join(key) for key in history.read(connection).executor.loader.disk_migrations]
     allowed: Set[str] = set()
     unmatched = []
-    for wish in wishes:
-        found = [name for name in every if name == wish] or [
-            name for name in every if name.startswith(wish) and "." in wish
+    for one in given:
+        found = [name for name in every if name == one] or [
+            name for name in every if name.startswith(one) and "." in one
         ]
         if len(found) == 1:
             allowed.update(found)
         else:
-            unmatched.append(wish)
+            unmatched.append(one)
     return allowed, unmatched
 
 

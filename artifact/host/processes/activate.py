@@ -183,8 +183,8 @@ class Switch(msgspec.Struct):
 
 def _wait_until_healthy(program: Program, slot: int, name: str) -> None:
     site, process = program.target.site, program.target.processes[program.process]
-    wish = health.health_of(process)
-    deadline = time.monotonic() + wish.timeout
+    wanted = health.health_of(process)
+    deadline = time.monotonic() + wanted.timeout
     good = wrong = 0
     answer = Answer(ok=False, text="not started")
     while good < health.ENOUGH:
@@ -199,11 +199,11 @@ def _wait_until_healthy(program: Program, slot: int, name: str) -> None:
                 workers.wait_until_settled(program, [member])
                 return
             else:
-                answer = health.ask(site.health_socket(program.process, slot), wish)
+                answer = health.ask(site.health_socket(program.process, slot), wanted)
                 good = good + 1 if answer.ok else 0
                 wrong = wrong + 1 if answer.wrong else 0
         if time.monotonic() >= deadline or wrong >= health.ENOUGH:
-            raise _unhealthy(program, wish.path, answer, name)
+            raise _unhealthy(program, wanted.path, answer, name)
         time.sleep(_POLL_SECONDS)
 
 
@@ -221,12 +221,12 @@ def _wait_until_answering(program: Program, process: Process) -> None:
 
 
 def _ask_publicly(program: Program, process: Process) -> None:
-    wish = health.health_of(process)
+    wanted = health.health_of(process)
     address = health.connectable(process.listen)
-    answer = health.ask(address, wish)
+    answer = health.ask(address, wanted)
     if not answer.ok:
         member = next((member.name for member in program.members()), "")
-        raise _unhealthy(program, f"{wish.path} at {address}", answer, member)
+        raise _unhealthy(program, f"{wanted.path} at {address}", answer, member)
 
 
 def _unhealthy(program: Program, where: str, answer: Answer, member: str) -> ReleaseFailed:

@@ -33,7 +33,7 @@ def check(site: Site, manifest: Manifest, tell: steps.Listener) -> str:
     for name, described in manifest.processes.items():
         if servers.takes_slots(described):
             with steps.waiting(tell, f"{name} had answered on a private socket"):
-                asked.append(f"{name} {_smoke(site, manifest, name)}")
+                asked.append(f"{name} {_try_server(site, manifest, name)}")
         elif described.server != "celery":
             tell(steps.Output(f"{name} is not tried before it is live: it takes no socket of ours"))
     return ", ".join(asked) or "the environment starts"
@@ -54,31 +54,31 @@ def _interpreter_starts(site: Site, manifest: Manifest, tell: steps.Listener) ->
         ) from error
 
 
-def _smoke(site: Site, manifest: Manifest, name: str) -> str:
+def _try_server(site: Site, manifest: Manifest, name: str) -> str:
     """Boot one worker on a private socket and ask it: a bad release must not reach a visitor."""
-    wish = health.health_of(manifest.processes[name])
+    wanted = health.health_of(manifest.processes[name])
     began = time.monotonic()
     with _booted(site, manifest, name) as child:
         answer, wrong = health.Answer(ok=False, text="it did not open its socket"), 0
         while not answer.ok:
-            late = time.monotonic() - began >= wish.timeout
+            late = time.monotonic() - began >= wanted.timeout
             if late or wrong >= health.ENOUGH or child.failure:
-                what = f"does not serve {wish.path}: {answer.text}"
+                what = f"does not serve {wanted.path}: {answer.text}"
                 if child.failure:
                     what = f"{child.failure} when it was tried"
                 raise _refused(manifest, name, what, child, answer.hint)
             time.sleep(_POLL_SECONDS)
-            answer = health.ask(site.health_socket(name, launch.SMOKE), wish)
+            answer = health.ask(site.health_socket(name, launch.TRIAL), wanted)
             wrong = wrong + 1 if answer.wrong else 0
     return f"answers {answer.text} after {time.monotonic() - began:.1f} s"
 
 
 @contextmanager
 def _booted(site: Site, manifest: Manifest, name: str) -> Iterator[process.Child]:
-    arguments = ["exec", str(site.root), "--process", name, "--smoke", manifest.version]
+    arguments = ["exec", str(site.root), "--process", name, "--trial", manifest.version]
     site.failures.mkdir(mode=0o700, exist_ok=True)
     log = site.failures / f"{manifest.version}-{name}.log"
-    socket = site.health_socket(name, launch.SMOKE)
+    socket = site.health_socket(name, launch.TRIAL)
     socket.unlink(missing_ok=True)  # an old one would answer "connection refused" for ever
     argv = [sys.executable, "-m", "artifact", *arguments]
     try:
@@ -86,7 +86,7 @@ def _booted(site: Site, manifest: Manifest, name: str) -> Iterator[process.Child
             yield child
     finally:
         socket.unlink(missing_ok=True)
-        site.running(name, launch.SMOKE).unlink(missing_ok=True)
+        site.running(name, launch.TRIAL).unlink(missing_ok=True)
     files.remove_tree(log)
 
 

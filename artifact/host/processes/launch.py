@@ -25,7 +25,7 @@ from artifact.manifest import Process
 from artifact.services import sockets
 from artifact.site import Site
 
-SMOKE = "smoke"
+TRIAL = "trial"
 """In place of a slot's number: the boot on a private socket, before a release may go live."""
 
 _KEPT_DESCRIPTOR = 10
@@ -71,9 +71,9 @@ def become_worker(site: Site, name: str, number: int | None = None) -> None:
     _serve(site, name, version, slot=None, called=called, number=number)
 
 
-def become_smoke(site: Site, name: str, version: str) -> None:
+def become_trial(site: Site, name: str, version: str) -> None:
     """Become a small server of any release, on a private socket alone."""
-    _serve(site, name, version, slot=SMOKE, called=SMOKE)
+    _serve(site, name, version, slot=TRIAL, called=TRIAL)
 
 
 def _serve(
@@ -105,7 +105,7 @@ def _serve(
     argv = servers.argv(found.manifest, name, found.environment, sockets=sockets)
     if number is not None:
         argv = servers.with_worker_name(argv, described, name, number)
-    if slot == SMOKE:
+    if slot == TRIAL:
         argv = servers.with_one_worker(argv, described.server)
     draining = _opened(servers.DRAINING)
     if slot is not None:
@@ -117,7 +117,7 @@ def _serve(
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
     # Now, for the site's user may not be able to read, and so to import, anything of ours.
-    end_with_parent = _ending_with_parent() if slot == SMOKE else _nothing
+    end_with_parent = _ending_with_parent() if slot == TRIAL else _nothing
     _drop_privileges(user)
     end_with_parent()
     _become([_reachable(word, draining) for word in argv], environment)
@@ -167,8 +167,8 @@ def _lease(site: Site, version: str) -> int:
 
 def _place_sockets(site: Site, name: str, slot: int | str, *, private: bool) -> int:
     """Put the sockets where servers look for them, from descriptor 3 on; return how many."""
-    wanted = [] if slot == SMOKE else [os.dup(0)]
-    if private or slot == SMOKE:
+    wanted = [] if slot == TRIAL else [os.dup(0)]
+    if private or slot == TRIAL:
         wanted.append(_listen_privately(site.health_socket(name, slot)))
     # First out of the way: one may stand where another belongs.
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _KEPT_DESCRIPTOR) for number in wanted]

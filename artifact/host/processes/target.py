@@ -63,7 +63,10 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def manager_of(settings: Settings) -> ProcessManager:
-    """Return the process manager that a site's settings name; the one place that picks it."""
+    """Return the process manager that a site's settings name.
+
+    Only setup picks it as well, for it writes the manager's own files.
+    """
     return Supervisor(settings.supervisor.url)
 
 

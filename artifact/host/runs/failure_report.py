@@ -123,9 +123,9 @@ def _health(report: FailureReport) -> str:
             if (path := report.target.site.health_socket(name, slot)).exists()
         ]
         for place in places:
-            wish = health.health_of(process)
-            answer = health.ask(place, wish, timeout=_HEALTH_SECONDS)
-            lines.append(f"{name} {wish.path} at {place}: {answer.text}")
+            wanted = health.health_of(process)
+            answer = health.ask(place, wanted, timeout=_HEALTH_SECONDS)
+            lines.append(f"{name} {wanted.path} at {place}: {answer.text}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -37,7 +37,8 @@ def recorded(
 
     Args:
         lock: descriptor of the site's lock, which the caller holds.
-        listeners: who hears what happens, after the journal.
+        listeners: who hears what happens, after the journal. An exception of one ends the run, as a
+            full disk does; what may fail without harm must keep its exceptions to itself.
         previous: the version that is live; empty when none is.
 
     Raises:

@@ -129,11 +129,11 @@ def test_a_killed_unpack_is_swept_and_the_repeat_succeeds(machine: Machine) -> N
 
 
 def test_what_was_tried_ends_with_an_install_that_is_killed(machine: Machine) -> None:
-    """The smoke boot is a server of its own: it must not outlive the one who asked for it."""
+    """The trial is a server of its own: it must not outlive the one who asked for it."""
     slow = "import time\ntime.sleep(30)\n"
     machine.start_supervisord()
     child = machine.popen("install", str(machine.build("1", files={"app.py": slow})))
-    word = machine.site.running("web", "smoke")
+    word = machine.site.running("web", "trial")
     await_("the release being tried", word.exists)
     pid = int(word.read_text().partition('"pid":')[2].partition(",")[0])
     child.kill()

@@ -109,7 +109,7 @@ def test_a_worker_that_drains_keeps_its_release(machine: Machine) -> None:
             *[sys.executable, "-m", "artifact", "exec", str(machine.site.root)],
             "--process",
             "web",
-            "--smoke",
+            "--trial",
             "1",
         ],
         env=machine.variables(),
