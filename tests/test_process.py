@@ -20,7 +20,10 @@ def test_captured_stdout_is_data_and_stderr_is_talk() -> None:
     result = process.run([PYTHON, "-c", code], capture=True, tell=told.append)
     assert result.stdout == "data\n"
     assert result.tail == ("talk",)
-    assert told == [steps.Output("talk")]
+    ran, said = told
+    assert isinstance(ran, steps.Ran)
+    assert ran.command.startswith(f"{PYTHON} -c")
+    assert said == steps.Output("talk")
 
 
 def test_a_failure_brings_the_last_lines_and_the_status() -> None:

@@ -53,23 +53,26 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
         artifact_command: what supervisor is to run, for the program that a hint shows.
     """
     return [
-        *problems_of_release(facts.target),
+        *problems_of_release(facts.target, artifact_command),
         *_space(facts),
         *(readable(facts.site, facts.manifest.python) if facts.target.managed else ()),
         *_content(facts),
-        *(programs.problems(facts.target, artifact_command) if facts.target.managed else ()),
     ]
 
 
-def problems_of_release(target: Target) -> list[Problem]:
-    """Return all reasons not to switch to a release that is in the site."""
+def problems_of_release(target: Target, artifact_command: str = "") -> list[Problem]:
+    """Return all reasons not to switch to a release that is in the site.
+
+    Args:
+        artifact_command: as for `problems`; without it no hint shows a program.
+    """
     return [
         *rights(target.site),
         *interpreter(target.manifest.python),
         *glibc(target.manifest.python),
         *shared_files(target.site, target.install.shared),
         *application(target.site),
-        *(programs.problems(target) if target.managed else ()),
+        *(programs.problems(target, artifact_command) if target.managed else ()),
     ]
 
 
