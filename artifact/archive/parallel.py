@@ -23,13 +23,13 @@ _Outcome = TypeVar("_Outcome")
 def in_order(
     work: Callable[[_Job], _Outcome], jobs: Iterable[_Job], threads: int | None = None
 ) -> Iterator[Iterator[_Outcome]]:
-    """Give an iterator of the outcomes, in the order of the jobs, for the block.
+    """Yield an iterator over the results, in job order.
 
-    At most two jobs a thread wait or have an outcome nobody took. When the block ends early, jobs
-    that did not begin are dropped and those that did are waited for.
+    At most two jobs per thread are queued or hold a result not yet taken. When the block ends
+    early, jobs that have not started are dropped, and running ones are waited for.
 
     Args:
-        threads: as many as this process may use processors when left out.
+        threads: Default: one for each available processor, at most 8.
     """
     count = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
     pool = ThreadPoolExecutor(count, thread_name_prefix="artifact")

@@ -50,7 +50,7 @@ def extract(
         reused: files that are here already, path in the artifact to path on the disk, whose
             content and mode the caller has compared: they are linked, and members that hold
             nothing else are not read.
-        threads: as many as this process may use processors when left out.
+        threads: Default: one for each available processor, at most 8.
 
     Raises:
         ArtifactRejected: a byte of what was read is wrong, or a rule of docs/format.md is broken.

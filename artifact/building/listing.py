@@ -14,14 +14,14 @@ from artifact.errors import ArtifactRejected, BuildFailed
 
 IGNORE_FILE = ".artifactignore"
 _NAMED = 3
-"""So many names a warning gives before it says "and 12 more"."""
+"""How many names a warning lists before "and 12 more"."""
 
 # Without git nobody says what belongs to the project; these never do.
-_NEVER = frozenset({
+_NEVER_SOURCE = frozenset({
     ".git", ".hg", ".svn", "__pycache__", "node_modules", ".venv", ".tox", ".nox", ".mypy_cache",
     ".pytest_cache", ".ruff_cache", ".env", ".DS_Store", ".idea", ".vscode",
 })  # fmt: skip
-_WORK_OF_BUILDS = ".artifact-"
+_BUILD_PREFIX = ".artifact-"
 _NEVER_SUFFIXES = (".pyc", ".pyo", ".sqlite3", ".swp", "~")
 
 
@@ -44,40 +44,43 @@ class Listing(msgspec.Struct):
 
 
 def list_files(
-    root: Path, checkout: git.Checkout | None, exclude: Sequence[str], own: Callable[[str], bool]
+    root: Path,
+    checkout: git.Checkout | None,
+    exclude: Sequence[str],
+    is_build_output: Callable[[str], bool],
 ) -> Listing:
     """Return the files that git tracks; without git, all but virtualenvs, caches and the like.
 
     Args:
         exclude: patterns of what is left out, beside those of `.artifactignore`.
-        own: tells the paths that earlier builds wrote into the project.
+        is_build_output: tells the paths that earlier builds wrote into the project.
     """
-    keep = _keeper(root, exclude, own)
+    keep = _keeper(root, exclude, is_build_output)
     if checkout is None:
         return Listing(list(_walk(root, keep)), [], [], [])
     found = _tracked(root, "", checkout, keep)
-    found.untracked = [path for path in found.untracked if _is_news(root, path, keep)]
+    found.untracked = [path for path in found.untracked if _is_worth_warning(root, path, keep)]
     return found
 
 
 def _keeper(
-    root: Path, exclude: Sequence[str], own: Callable[[str], bool]
+    root: Path, exclude: Sequence[str], is_build_output: Callable[[str], bool]
 ) -> Callable[[str], bool]:
     """Return a function that tells whether a path stays."""
     ignored: list[str] = []
     if (root / IGNORE_FILE).is_file():
         ignored = (root / IGNORE_FILE).read_text("utf-8", "replace").splitlines()
     if not ignored and not exclude:
-        return lambda path: not own(path)
+        return lambda path: not is_build_output(path)
     specification = patterns.ignore([*ignored, *exclude], f"{IGNORE_FILE} or source.exclude")
-    return lambda path: not own(path) and not specification.match_file(path)
+    return lambda path: not is_build_output(path) and not specification.match_file(path)
 
 
-def _is_news(root: Path, untracked: str, keep: Callable[[str], bool]) -> bool:
+def _is_worth_warning(root: Path, untracked: str, keep: Callable[[str], bool]) -> bool:
     """Tell whether an untracked path is worth a word; git names whole directories."""
     if not untracked.endswith("/"):
         return keep(untracked)
-    names = [name for name in os.listdir(root / untracked) if not name.startswith(_WORK_OF_BUILDS)]
+    names = [name for name in os.listdir(root / untracked) if not name.startswith(_BUILD_PREFIX)]
     return any(keep(f"{untracked}{name}") for name in names)
 
 
@@ -89,7 +92,7 @@ def _tracked(
     conflicts = sorted({entry.path for entry in checkout.tracked if entry.conflict})
     if conflicts:
         raise BuildFailed(
-            f"{first_names(conflicts)} {_has(conflicts)} conflicts of a merge",
+            f"{first_names(conflicts)} {_has(conflicts)} unresolved merge conflicts",
             hint="resolve them and commit",
         )
     found.changed = [f"{below}{path}" for path in changes.modes if keep(f"{below}{path}")]
@@ -129,9 +132,9 @@ def _walk(root: Path, keep: Callable[[str], bool]) -> Iterator[Candidate]:
         below = pending.pop()
         for entry in os.scandir(root / below):
             path = f"{below}{entry.name}"
-            if entry.name in _NEVER or entry.name.endswith(_NEVER_SUFFIXES):
+            if entry.name in _NEVER_SOURCE or entry.name.endswith(_NEVER_SUFFIXES):
                 continue
-            if entry.name.startswith(_WORK_OF_BUILDS):
+            if entry.name.startswith(_BUILD_PREFIX):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if not os.path.exists(os.path.join(entry.path, "pyvenv.cfg")):

@@ -20,7 +20,7 @@ from artifact.building import interpreter, source, version
 from artifact.building.assets.plan import Assets, AssetTree
 from artifact.building.caches import Caches, find_caches
 from artifact.building.environments import bytecode, environment, migrations
-from artifact.building.environments.environment import Environment, Finding
+from artifact.building.environments.environment import Environment, ReuseCheck
 from artifact.building.environments.marker import Marker
 from artifact.building.environments.spec import EnvironmentSpec, specify
 from artifact.building.locking import wheelhouse
@@ -92,7 +92,7 @@ class Preview(msgspec.Struct, frozen=True):
 
     observed: Observed
     spec: EnvironmentSpec
-    finding: Finding
+    finding: ReuseCheck
     """Whether the environment would be reused."""
 
 
@@ -109,8 +109,12 @@ def observe(request: BuildRequest, tell: Listener) -> Observed:
     settings = artifact_toml.load(project, name=request.name, root=request.root)
     caches = find_caches(settings.root)
     python = interpreter.find(settings.python.interpreter, caches, project=project)
-    own = _our_own(request, settings.name)
-    snapshot = source.take_snapshot(project, settings.source.exclude, tell, own=own)
+    snapshot = source.take_snapshot(
+        project,
+        settings.source.exclude,
+        tell,
+        is_build_output=_our_own(request, settings.name),
+    )
     return Observed(settings, caches, python, snapshot, version.choose(request.version, snapshot))
 
 

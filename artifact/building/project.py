@@ -11,7 +11,7 @@ import msgspec
 
 from artifact import manifest
 from artifact.building.assets import django
-from artifact.building.locking import requirements
+from artifact.building.locking import project_requirements
 from artifact.configuration.artifact_toml import DjangoSection, RequirementsSection
 from artifact.configuration.example import Table, Value
 from artifact.configuration.toml_document import read_toml
@@ -304,7 +304,7 @@ def _placeholder(name: str) -> str:
 
 def _default_requirements(directory: Path) -> str:
     try:
-        return requirements.find(directory, RequirementsSection())[0].name
+        return project_requirements.find(directory, RequirementsSection())[0].name
     except ArtifactError:
         return ""
 

@@ -57,7 +57,7 @@ def take_snapshot(
     exclude: Sequence[str],
     tell: Listener,
     *,
-    own: Callable[[str], bool] = lambda _path: False,
+    is_build_output: Callable[[str], bool] = lambda _path: False,
 ) -> Snapshot:
     """Return the files that belong to a project; change nothing.
 
@@ -65,7 +65,8 @@ def take_snapshot(
     project. `.artifactignore` and `exclude` (gitignore's syntax) take away from that.
 
     Args:
-        own: knows the paths that earlier builds wrote into the project; they are not mentioned.
+        is_build_output: tells the paths that earlier builds wrote into the project; they are not
+            mentioned.
 
     Raises:
         BuildFailed: something cannot be part of an artifact; the hint says what to do about it.
@@ -73,7 +74,7 @@ def take_snapshot(
     """
     root = project.resolve()
     try:
-        return _take(root, exclude, own, tell)
+        return _take(root, exclude, is_build_output, tell)
     except PermissionError as error:
         raise BuildFailed(
             f"{error.filename} cannot be read: {error.strerror}",
@@ -82,12 +83,12 @@ def take_snapshot(
 
 
 def _take(
-    root: Path, exclude: Sequence[str], own: Callable[[str], bool], tell: Listener
+    root: Path, exclude: Sequence[str], is_build_output: Callable[[str], bool], tell: Listener
 ) -> Snapshot:
     checkout = git.find_checkout(root)
     if checkout is None:
         tell(Said("no git here: taking every file but virtualenvs, caches, databases and .env"))
-    found = listing.list_files(root, checkout, exclude, own)
+    found = listing.list_files(root, checkout, exclude, is_build_output)
     files = _on_disk(root, found)
     _refuse(files, checkout is not None)
     if checkout is not None:

@@ -9,7 +9,7 @@ import msgspec
 
 from artifact import files, steps
 from artifact.building import caches, interpreter
-from artifact.building.locking import lock, requirements
+from artifact.building.locking import lock, project_requirements
 from artifact.building.locking.lock import Relocked
 from artifact.cli import options
 from artifact.cli.answers import Answer, Document
@@ -76,7 +76,7 @@ def command(
     python = interpreter.find(settings.python.interpreter, where, project=project)
     request = lock.LockRequest(project, settings.requirements, python, where, tell)
     found = lock.relock(request, upgrade=upgrade, names=names)
-    path = project / requirements.LOCK
+    path = project / project_requirements.LOCK
     changed = not path.is_file() or path.read_text("utf-8", "replace") != found.text
     if changed and not plan:
         files.write(path, found.text)
@@ -91,7 +91,7 @@ def command(
     did = ("would write" if plan else "wrote") if changed else "nothing to change in"
     tell(
         steps.Said(
-            f"{did} {requirements.LOCK}: {len(found.after)} packages of {found.origin} "
+            f"{did} {project_requirements.LOCK}: {len(found.after)} packages of {found.origin} "
             f"for Python {python.version}"
         )
     )

@@ -16,7 +16,7 @@ from artifact import process, steps
 from artifact.building import interpreter
 from artifact.building.caches import Caches
 from artifact.building.interpreter import Interpreter
-from artifact.building.locking import helper, indexes
+from artifact.building.locking import indexes, pip_virtualenvs
 from artifact.building.locking.context import BuildContext
 from artifact.building.locking.lock import LockRequest, lock_for
 from artifact.building.locking.pins import Lock
@@ -40,9 +40,9 @@ def machine(shared_directory: Path) -> Machine:
     cache = shared_directory / "requirements-cache"
     caches = Caches(str(shared_directory / "no-site"), cache)
     found = interpreter.find(sys.executable, caches)
-    helper.with_pip(found, caches)
+    pip_virtualenvs.python_with_pip(found, caches)
     settings = indexes.read_settings(indexes.Options(), dict(os.environ))
-    helper.with_pip_tools(found, settings, caches)
+    pip_virtualenvs.python_with_pip_tools(found, settings, caches)
     return Machine(found, cache / "helpers")
 
 

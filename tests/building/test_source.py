@@ -307,7 +307,7 @@ def test_a_merge_in_conflict_is_refused(repository: Path) -> None:
     written(repository, {"shop/views.py": "x = 3\n"})
     commit(repository)
     subprocess.run(["git", "-C", str(repository), "merge", "-q", "other"], check=False)
-    assert refused(repository).message == "shop/views.py has conflicts of a merge"
+    assert refused(repository).message == "shop/views.py has unresolved merge conflicts"
 
 
 def test_a_directory_replaced_by_a_link_is_not_followed(repository: Path, tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_nothing_is_said_of_what_earlier_builds_left(repository: Path) -> None:
 
     def told() -> list[str]:
         events: list[Event] = []
-        source.take_snapshot(repository, ["/scratch/"], events.append, own=own)
+        source.take_snapshot(repository, ["/scratch/"], events.append, is_build_output=own)
         return [event.text for event in events if isinstance(event, Said)]
 
     written(repository, {"dist/shop-1.tgz": "", "dist/.artifact-build-7/x": "", "scratch/a": ""})

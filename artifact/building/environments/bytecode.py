@@ -27,13 +27,14 @@ CONSTANT = {"PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "315532800", "PYTHONUTF8
 
 _PROBE = Path(__file__).parents[1] / "probes" / "compile.py"
 _SECONDS = 3600.0
-_TOP = len(("lib", "python3.11", "site-packages", "django"))
+_PACKAGE_DEPTH = len(("lib", "python3.11", "site-packages", "django"))
 _LARGE_PACKAGE = 2_000_000
-"""Bytes of source from which on a package's directories are compiled by themselves."""
+"""In bytes of source. The directories of a larger package are compiled separately."""
 _DAY = 86400.0
-# Packages' own tests stay, for some import them, but nothing that serves does: on a large
-# environment a third of the compiler's time and a tenth of the bytes went into their pycs.
-_SELDOM = "/tests/"
+# The tests of packages stay in the environment, for some packages import them. They are not
+# compiled, for no server process imports them. In a large environment they took a third of the
+# compiler's time, and their pycs a tenth of the bytes.
+_TESTS = "/tests/"
 
 
 class Bytecode(msgspec.Struct, frozen=True):
@@ -78,11 +79,11 @@ def compile_environment(
     Raises:
         ChildFailed: the compiler was killed, or could not write.
     """
-    compiled = [path for path in sorted(paths) if path.endswith(".py") and _SELDOM not in path]
+    compiled = [path for path in sorted(paths) if path.endswith(".py") and _TESTS not in path]
     shown = root.with_name("default")
     jobs = [
         [
-            _File(source, f"{shown}/{path}", _cached(source, interpreter))
+            _File(source, f"{shown}/{path}", _pyc_path(source, interpreter))
             for path in job
             for source in (os.path.join(root, path),)
         ]
@@ -94,19 +95,20 @@ def compile_environment(
 def _by_package(root: Path, paths: Sequence[str]) -> list[list[str]]:
     """Group files so that the bytes of a package depend on that package alone.
 
-    What else a process compiled decides bytes, see `probes/compile.py`; a process a file would
-    cost as much as compiling it. The largest come first, and leave no processor idle at the end.
+    The other files that a process compiled change the bytes, see `probes/compile.py`. Starting a
+    process for each file would double the time. The largest groups come first, so that no
+    processor is idle at the end.
     """
     found: list[tuple[int, list[str]]] = []
-    left = [(_TOP, list(paths))]
+    left = [(_PACKAGE_DEPTH, list(paths))]
     while left:
         depth, several = left.pop()
         groups: dict[tuple[str, ...], list[str]] = {}
         for path in several:
             parts = path.split("/")
-            # The files right in a directory are one group, what is below another one its own;
-            # a module beside the packages is a package.
-            upto = depth if len(parts) <= _TOP else min(depth, len(parts) - 1)
+            # The files directly in a directory are one group. Each subdirectory is a group of its
+            # own. A module beside the packages counts as a package.
+            upto = depth if len(parts) <= _PACKAGE_DEPTH else min(depth, len(parts) - 1)
             groups.setdefault(tuple(parts[:upto]), []).append(path)
         for directory, group in groups.items():
             weight = sum(os.path.getsize(os.path.join(root, path)) for path in group)
@@ -118,7 +120,7 @@ def _by_package(root: Path, paths: Sequence[str]) -> list[list[str]]:
     return [group for _, group in found]
 
 
-def _cached(path: str, interpreter: Interpreter) -> str:
+def _pyc_path(path: str, interpreter: Interpreter) -> str:
     directory, name = os.path.split(path)
     return os.path.join(directory, "__pycache__", f"{name[:-3]}.{interpreter.cache_tag}.pyc")
 
@@ -195,7 +197,7 @@ def compile_sources(
         ChildFailed: the compiler was killed, or could not write.
         OSError: a file cannot be read, or the cache cannot be written.
     """
-    kept = _Kept(caches.bytecode / _family(interpreter, shown_root))
+    kept = _PycCache(caches.bytecode / _family(interpreter, shown_root))
     digests = {
         path: _digest(path, os.path.join(root, path)) for path in paths if path.endswith(".py")
     }
@@ -214,18 +216,20 @@ def compile_sources(
             for path in sorted(missing)
         ]
         broken = _compile(jobs, "checked", interpreter, tell)
-        kept.refuse({digests[found.path[len(shown_root) + 1 :]]: found.reason for found in broken})
+        kept.mark_broken(
+            {digests[found.path[len(shown_root) + 1 :]]: found.reason for found in broken}
+        )
         kept.refresh()
     return tuple(_collect(digests, kept, interpreter, tell))
 
 
 def _collect(
-    digests: dict[str, str], kept: _Kept, interpreter: Interpreter, tell: steps.Listener
+    digests: dict[str, str], kept: _PycCache, interpreter: Interpreter, tell: steps.Listener
 ) -> Iterable[Bytecode]:
     for path, digest in digests.items():
-        reason = kept.refusal(digest)
+        reason = kept.broken_reason(digest)
         if reason is None:
-            yield Bytecode(_cached(path, interpreter), kept.use(digest))
+            yield Bytecode(_pyc_path(path, interpreter), kept.use(digest))
         else:
             tell(steps.Warned(f"{path} cannot be compiled and is packed as it is: {reason}"))
 
@@ -249,7 +253,7 @@ def _digest(path: str, full: str) -> str:
     return hashlib.sha256(name + b"\0" + content).hexdigest()[:40]
 
 
-class _Kept:
+class _PycCache:
     """The pycs of one family: `<digest>.<size>.pyc`, or `<digest>.0.broken` with the reason.
 
     The size in the name shows a file that a power cut left empty or short.
@@ -270,11 +274,11 @@ class _Kept:
         name = self._names.get(digest)
         return name is not None and (name.endswith(".broken") or self._whole(name))
 
-    def refuse(self, reasons: dict[str, str]) -> None:
+    def mark_broken(self, reasons: dict[str, str]) -> None:
         for digest, reason in reasons.items():
             (self.directory / f"{digest}.0.broken").write_text(reason)
 
-    def refusal(self, digest: str) -> str | None:
+    def broken_reason(self, digest: str) -> str | None:
         name = self._names[digest]
         return (self.directory / name).read_text() if name.endswith(".broken") else None
 

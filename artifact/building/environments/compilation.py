@@ -20,12 +20,12 @@ from artifact.building.caches import Caches
 from artifact.building.environments import (
     bytecode,
     cleanup,
-    consistency,
+    dependency_check,
     inspection,
     marker,
     migrations,
 )
-from artifact.building.environments.inspection import Findings
+from artifact.building.environments.inspection import InspectionResult
 from artifact.building.environments.marker import Marker
 from artifact.building.environments.spec import EnvironmentSpec
 from artifact.building.interpreter import Interpreter
@@ -47,7 +47,7 @@ def make(spec: EnvironmentSpec, tell: Listener) -> Marker:
     Raises:
         BuildFailed: a requirement cannot be installed, a check failed, or the disk is full.
     """
-    with _explained(spec.root):
+    with _as_build_failures(spec.root):
         remove(spec.caches, spec.key)
         try:
             return _make(spec, tell)
@@ -57,9 +57,9 @@ def make(spec: EnvironmentSpec, tell: Listener) -> Marker:
 
 
 def remove(caches: Caches, key: str) -> None:
-    """Remove an environment, the rests of earlier removals, and what lies beside it.
+    """Remove an environment, its pack and its stamp, and what interrupted removals of it left.
 
-    The marker goes first: a crash in between leaves something that is not taken for finished.
+    The marker is removed first. After a crash nobody takes the rest for a finished environment.
     """
     root = caches.environment(key)
     if root.is_dir():
@@ -83,8 +83,8 @@ def _make(spec: EnvironmentSpec, tell: Listener) -> Marker:
     findings = _compile_and_inspect(spec, paths, tell)
     clock.lap("bytecode and inspection")
     site_packages = sorted(spec.root.glob("lib*/*/site-packages"))
-    packages = consistency.installed(site_packages)
-    _refuse(spec, findings, consistency.problems(packages, spec.interpreter.markers))
+    packages = dependency_check.installed_packages(site_packages)
+    _refuse(spec, findings, dependency_check.problems(packages, spec.interpreter.markers))
     try_out(spec)
     _warn(findings, tell)
     made = Marker(
@@ -123,7 +123,7 @@ def _virtualenv(spec: EnvironmentSpec, tell: Listener) -> None:
     argv = [sys.executable, "-P", "-m", "virtualenv", "--no-download", "--no-periodic-update"]
     argv += ["--no-seed", "--no-vcs-ignore", "--creator", "builtin", "--symlinks"]
     argv += ["--activators", "bash,cshell,fish,python", "--no-venv-redirect"]
-    # Constant over keys, or a shell would greet with 32 digits.
+    # The prompt does not hold the key. A shell would show its 32 digits on every line.
     argv += ["--prompt", Path(spec.caches.root).name or "artifact"]
     argv += ["--python", str(spec.interpreter.path), str(spec.root)]
     # A user's own settings for virtualenv must not decide what everybody's environment is.
@@ -136,7 +136,9 @@ def _virtualenv(spec: EnvironmentSpec, tell: Listener) -> None:
     process.run(argv, env=environment, timeout=_SECONDS, tell=tell, cwd=spec.caches.environments)
 
 
-def _compile_and_inspect(spec: EnvironmentSpec, paths: Sequence[str], tell: Listener) -> Findings:
+def _compile_and_inspect(
+    spec: EnvironmentSpec, paths: Sequence[str], tell: Listener
+) -> InspectionResult:
     """Do both at once: the compiler keeps the processors busy, the inspection waits for files."""
     stop = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="inspect") as pool:
@@ -151,18 +153,18 @@ def _compile_and_inspect(spec: EnvironmentSpec, paths: Sequence[str], tell: List
             raise
 
 
-def _refuse(spec: EnvironmentSpec, findings: Findings, problems: Sequence[str]) -> None:
+def _refuse(spec: EnvironmentSpec, findings: InspectionResult, problems: Sequence[str]) -> None:
     """Raise for what must not reach a server."""
     if problems:
         raise BuildFailed(
-            f"the installed packages do not fit together: {_some(problems)}",
+            f"the installed packages do not fit together: {_first_lines(problems)}",
             hint=f"correct {spec.lock.origin}; `artifact lock` resolves it into one that fits",
         )
     # A checkout in /app or /src says nothing: packages have such paths in their texts.
     if findings.holding and len(spec.workspace.parts) > 2:
         raise BuildFailed(
             f"files of the environment hold the path of the checkout, {spec.workspace}, which no "
-            f"server has: {_some(findings.holding)}",
+            f"server has: {_first_lines(findings.holding)}",
             hint="such a package was built from a path inside the checkout: build it as a wheel "
             "that does not record where",
         )
@@ -181,12 +183,12 @@ def try_out(spec: EnvironmentSpec) -> None:
     if said.stdout.splitlines() != expected:
         raise BuildFailed(
             f"{argv[0]} says it belongs to {said.stdout.split()}, not to {expected}",
-            hint="does a sitecustomize module or a .pth file of a package change sys.prefix?",
+            hint="look for a sitecustomize module or a .pth file that changes sys.prefix",
             output=said.tail,
         )
 
 
-def _warn(findings: Findings, tell: Listener) -> None:
+def _warn(findings: InspectionResult, tell: Listener) -> None:
     for library, path in findings.missing.items():
         tell(
             Warned(
@@ -196,10 +198,10 @@ def _warn(findings: Findings, tell: Listener) -> None:
         )
     if findings.holding:
         # Not reached but for a checkout right below the root directory.
-        tell(Warned(f"these files may hold the checkout's path: {_some(findings.holding)}"))
+        tell(Warned(f"these files may hold the checkout's path: {_first_lines(findings.holding)}"))
 
 
-def _python(interpreter: Interpreter, findings: Findings) -> manifest.Python:
+def _python(interpreter: Interpreter, findings: InspectionResult) -> manifest.Python:
     return manifest.Python(
         implementation=interpreter.implementation,
         version=interpreter.version,
@@ -223,13 +225,13 @@ def _migrations(
     return found
 
 
-def _some(lines: Sequence[str]) -> str:
+def _first_lines(lines: Sequence[str]) -> str:
     more = len(lines) - _SHOWN
     return "; ".join(lines[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 @contextmanager
-def _explained(root: Path) -> Iterator[None]:
+def _as_build_failures(root: Path) -> Iterator[None]:
     """Turn errors of the disk and of programs into errors for the operator."""
     try:
         yield
@@ -241,8 +243,8 @@ def _explained(root: Path) -> Iterator[None]:
         if _is_full("\n".join(error.tail)):
             raise _full(root, error.tail) from error
         raise BuildFailed(
-            f"compiling the environment {root} failed: a program {error.reason}",
-            hint=f"the program was: {error.command}",
+            f"compiling the environment {root} failed: a command {error.reason}",
+            hint=f"the command was: {error.command}",
             output=error.tail,
         ) from error
     except OSError as error:

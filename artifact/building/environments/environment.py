@@ -49,7 +49,7 @@ class Environment(msgspec.Struct, frozen=True):
         return not self.reasons
 
 
-class Finding(msgspec.Struct, frozen=True):
+class ReuseCheck(msgspec.Struct, frozen=True):
     """What a build would reuse."""
 
     state: State
@@ -77,7 +77,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-def observe(spec: EnvironmentSpec, *, verify: bool = False) -> Finding:
+def observe(spec: EnvironmentSpec, *, verify: bool = False) -> ReuseCheck:
     """Return what a build would reuse, or every reason why nothing; change nothing.
 
     Args:
@@ -87,14 +87,14 @@ def observe(spec: EnvironmentSpec, *, verify: bool = False) -> Finding:
     if state.fresh and verify:
         state = _verified(spec, state)
     if state.fresh:
-        return Finding(state, compared=spec.key)
+        return ReuseCheck(state, compared=spec.key)
     if state.fault:
-        return Finding(state, (state.fault,), spec.key)
+        return ReuseCheck(state, (state.fault,), spec.key)
     newest = _newest(spec.config.name, spec.caches)
     if newest is None:
-        return Finding(state, (FIRST,))
+        return ReuseCheck(state, (FIRST,))
     reasons = key.reasons(newest.inputs, spec.inputs)
-    return Finding(state, reasons or ("its key was not made by this version",), newest.key)
+    return ReuseCheck(state, reasons or ("its key was not made by this version",), newest.key)
 
 
 def _verified(spec: EnvironmentSpec, state: State) -> State:
@@ -135,7 +135,7 @@ def ensure(
         return _made(spec, found, tell)
 
 
-def _made(spec: EnvironmentSpec, found: Finding, tell: Listener) -> Environment:
+def _made(spec: EnvironmentSpec, found: ReuseCheck, tell: Listener) -> Environment:
     """Take an environment from the store, or compile it."""
     # Only where one has to be made: what reads wheels' metadata and ELF files costs a build that
     # reuses its environment 0.1 s.
@@ -164,13 +164,13 @@ def _newest(name: str, caches: Caches) -> Marker | None:
     return None
 
 
-def _reused(spec: EnvironmentSpec, found: Finding) -> Environment:
+def _reused(spec: EnvironmentSpec, found: ReuseCheck) -> Environment:
     assert found.state.marker is not None
     marker.touch(spec.caches, spec.key, spec.config.name)
     return Environment(spec.root, found.state.marker)
 
 
-def _spare_releases(spec: EnvironmentSpec, found: Finding) -> None:
+def _spare_releases(spec: EnvironmentSpec, found: ReuseCheck) -> None:
     """Refuse to compile an environment again while a release on this machine runs from it."""
     releases = marker.releases(spec.caches, spec.key)
     if found.state.fault and spec.root.exists() and releases:
@@ -201,7 +201,7 @@ def _building(spec: EnvironmentSpec, timeout: float, tell: Listener) -> Iterator
         yield
 
 
-def _note(spec: EnvironmentSpec, found: Finding) -> None:
+def _note(spec: EnvironmentSpec, found: ReuseCheck) -> None:
     marker.touch(spec.caches, spec.key, spec.config.name)
     why = Why(
         name=spec.config.name,

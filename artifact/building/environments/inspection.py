@@ -22,7 +22,7 @@ _WITHOUT_LDCONFIG = ("/lib", "/usr/lib", "/usr/local/lib")
 _READ_BYTES = 8 * 1024 * 1024
 
 
-class Findings(msgspec.Struct, frozen=True):
+class InspectionResult(msgspec.Struct, frozen=True):
     """What was found."""
 
     glibc: str = ""
@@ -41,7 +41,7 @@ def inspect(
     interpreter: Interpreter,
     workspace: Path,
     stopped: Callable[[], bool],
-) -> Findings:
+) -> InspectionResult:
     """Read every file once.
 
     Args:
@@ -68,7 +68,7 @@ def inspect(
         if compiled and (binary := elf.read_binary(root, path, platform)):
             binaries.append(binary)
     libraries, missing = _resolve(root, binaries, interpreter)
-    return Findings(
+    return InspectionResult(
         glibc=elf.highest([binary.glibc for binary in binaries if binary.glibc]),
         libraries=libraries,
         missing=missing,

@@ -13,11 +13,11 @@ import msgspec
 from artifact import files, steps, variables
 from artifact.building.caches import Caches, prepare
 from artifact.building.interpreter import Interpreter
-from artifact.building.locking import indexes, requirement_files, requirements, wheelhouse
+from artifact.building.locking import indexes, project_requirements, requirement_files, wheelhouse
 from artifact.building.locking.context import BuildContext
 from artifact.building.locking.pins import Lock, Pin, portable_text, text_of
+from artifact.building.locking.project_requirements import ProjectRequirements
 from artifact.building.locking.requirement import Requirement
-from artifact.building.locking.requirements import ProjectRequirements
 from artifact.building.locking.tools import toolchain, uv
 from artifact.building.locking.tools.contract import ResolveRequest
 from artifact.building.locking.wheel_building import Wheel
@@ -76,11 +76,11 @@ def lock_for(request: LockRequest, *, upgrade: bool = False) -> Lock:
     found = job.found
     wheels = _wheels(found.entries, job.context)
     entries = found.entries
-    if found.origin == requirements.LOCK:
+    if found.origin == project_requirements.LOCK:
         _warn_of_age(job)
     if found.kind == "uv.lock":
         entries = _once(job, found.digest, lambda: _export(job), again=upgrade)
-    elif not found.pinned:
+    elif not found.is_lock:
         entries = _resolved_once(job, wheels, upgrade=upgrade)
     wheels |= _wheels(entries, job.context)
     pins = _pins(entries, wheels, found.origin)
@@ -88,7 +88,7 @@ def lock_for(request: LockRequest, *, upgrade: bool = False) -> Lock:
         pins,
         text_of(pins),
         found.origin,
-        resolved=not found.pinned,
+        resolved=not found.is_lock,
         interpreter=request.interpreter,
         indexes=job.context.indexes,
     )
@@ -122,7 +122,7 @@ def relock(request: LockRequest, *, upgrade: bool = False, names: Sequence[str] 
     before = {entry.name: entry.version for entry in earlier}
     after = {pin.name: pin.version for pin in _pins(entries, wheels, found.origin)}
     for name in names:
-        if requirements.name_of(name) not in {*before, *after}:
+        if project_requirements.name_of(name) not in {*before, *after}:
             raise UsageError(
                 f"-P {name}: {found.origin} does not require it",
                 hint="correct the name, or leave out -P: new requirements are always locked",
@@ -132,8 +132,8 @@ def relock(request: LockRequest, *, upgrade: bool = False, names: Sequence[str] 
 
 def _read(request: LockRequest, *, locks: bool = True) -> _Job:
     project, section, interpreter = request.project, request.section, request.interpreter
-    paths = requirements.find(project, section, locks=locks)
-    found = requirements.read_requirements(project, section, interpreter, paths)
+    paths = project_requirements.find(project, section, locks=locks)
+    found = project_requirements.read_requirements(project, section, interpreter, paths)
     settings = indexes.read_settings(found.options, variables.everything())
     declared = build_variables(section)
     context = BuildContext(interpreter, settings, declared, request.caches, request.tell)
@@ -142,11 +142,11 @@ def _read(request: LockRequest, *, locks: bool = True) -> _Job:
 
 def _warn_of_age(job: _Job) -> None:
     """Warn when the file a lock was made from asks for something else by now."""
-    path, lock = requirements.source_of_lock(job.project), job.found
+    path, lock = project_requirements.source_of_lock(job.project), job.found
     if path is None:
         return
     try:
-        asked = requirements.read_requirements(
+        asked = project_requirements.read_requirements(
             job.project, job.section, job.context.interpreter, [path]
         )
     except ArtifactError:
@@ -156,7 +156,7 @@ def _warn_of_age(job: _Job) -> None:
         if entry.kind != "index":
             continue
         version = pinned.get(entry.name)
-        if version is None or not requirements.satisfies(version, entry.specifier):
+        if version is None or not project_requirements.satisfies(version, entry.specifier):
             has = f"{entry.name} {version}" if version else f"no {entry.name}"
             job.context.tell(
                 steps.Warned(
@@ -170,7 +170,7 @@ def _warn_of_age(job: _Job) -> None:
 
 def _earlier(project: Path) -> tuple[Requirement, ...]:
     """Return the pins of the project's lock that a resolver can start from."""
-    path = project / requirements.LOCK
+    path = project / project_requirements.LOCK
     if not path.is_file():
         return ()
     parsed = requirement_files.parse(path, project, variables.everything())
@@ -205,7 +205,7 @@ def _resolved_once(
     job.context.tell(
         steps.Said(
             f"{origin} is not pinned with hashes: its {len(entries)} packages were "
-            f"resolved {when}; `artifact lock` writes {requirements.LOCK}, to be committed"
+            f"resolved {when}; `artifact lock` writes {project_requirements.LOCK}, to be committed"
         )
     )
     return entries
@@ -230,7 +230,7 @@ def _once(
     entries = (
         replace(entry, link=links.get(entry.written, entry.link)) for entry in parsed.entries
     )
-    return requirements.applying(entries, job.context.interpreter)
+    return project_requirements.for_interpreter(entries, job.context.interpreter)
 
 
 def _digest(job: _Job) -> str:
@@ -284,7 +284,7 @@ def _resolve(
     )
     text = toolchain(job.section.tools).resolve(request)
     with files.scratch() as scratch:
-        path = scratch / requirements.LOCK
+        path = scratch / project_requirements.LOCK
         path.write_text(text)
         parsed = requirement_files.parse(path, scratch, {})
     links = {

@@ -262,6 +262,6 @@ def _hashes(texts: list[str], where: str) -> tuple[str, ...]:
         if _HASH.fullmatch(text) is None:
             raise UsageError(
                 f"{where}: {text!r} is not a hash of a file",
-                hint="a hash is sha256: and 64 hexadecimal digits",
+                hint="a hash is for example sha256: and 64 hexadecimal digits",
             )
     return tuple(sorted(set(texts)))

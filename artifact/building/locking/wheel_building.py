@@ -14,7 +14,7 @@ from wheel.wheelfile import WheelError, WheelFile
 
 from artifact import files, process, steps, variables
 from artifact.building.caches import load_kept
-from artifact.building.locking import complaints, helper
+from artifact.building.locking import complaints, pip_virtualenvs
 from artifact.building.locking.context import BuildContext, pip_environment
 from artifact.building.locking.indexes import Indexes
 from artifact.building.locking.pins import Pin
@@ -49,7 +49,9 @@ class PipJob(msgspec.Struct, frozen=True):
     lines: str
     """Of a requirements file for pip; they may hold credentials."""
     source: str
+    """For the wheel's `source`; empty when it is built from an sdist of the index."""
     shown: str
+    """Its name in messages: "django==5.2"."""
     context: BuildContext
 
 
@@ -89,7 +91,7 @@ def run_pip(job: PipJob, command: str, arguments: list[str], directory: Path) ->
     given.touch(mode=0o600)
     given.write_text(job.lines)
     context = job.context
-    python = helper.with_pip(context.interpreter, context.caches)
+    python = pip_virtualenvs.python_with_pip(context.interpreter, context.caches)
     environment = pip_environment(context) | _downloads_only(context.indexes, directory / "cache")
     argv = [str(python), "-m", "pip", command, *arguments, "-r", given.name]
     doing = f"building {job.shown}" if command == "wheel" else f"getting {job.shown}"
@@ -145,8 +147,14 @@ def kept_at(place: Path) -> Wheel | None:
     return msgspec.structs.replace(wheel, path=str(place / wheel.filename))
 
 
-def place_of(what: str, context: BuildContext, settings: tuple[str, ...]) -> Path:
-    """Return where the wheel built from something is kept, in this situation."""
+def cache_directory(what: str, context: BuildContext, settings: tuple[str, ...]) -> Path:
+    """Return the directory in which the wheel of one source is kept.
+
+    The directory depends on the interpreter, the system, the settings and the declared variables.
+
+    Args:
+        what: the link of the source, or the hash of an sdist.
+    """
     interpreter = context.interpreter
     situation = [interpreter.abi, interpreter.feature, interpreter.platform, interpreter.libc]
     situation += [interpreter.system, *sorted(settings)]

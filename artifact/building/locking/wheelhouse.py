@@ -23,7 +23,7 @@ import msgspec
 from packaging.utils import parse_sdist_filename
 
 from artifact import files
-from artifact.building.locking import indexes, requirements
+from artifact.building.locking import indexes, project_requirements
 from artifact.building.locking.context import BuildContext
 from artifact.building.locking.pins import Lock, Pin, text_of
 from artifact.building.locking.requirement import Requirement
@@ -31,8 +31,8 @@ from artifact.building.locking.wheel_building import (
     PipJob,
     Wheel,
     build,
+    cache_directory,
     kept_at,
-    place_of,
     run_pip,
 )
 from artifact.errors import BuildFailed, UsageError
@@ -75,7 +75,7 @@ def build_link(entry: Requirement, context: BuildContext) -> Wheel:
             f"{entry.where}: {entry.written} does not have the hash that stands there",
             hint="write the hash of the file as it is: `pip hash FILE`",
         )
-    place = place_of(source, context, entry.settings)
+    place = cache_directory(source, context, entry.settings)
     with files.scratch() as scratch:
         link, secrets = _without_credentials(entry)
         if entry.kind == "path" and kept_at(place) is None:
@@ -103,7 +103,7 @@ def build_sdist(pin: Pin, hash_: str, context: BuildContext) -> Wheel:
     """
     pin = msgspec.structs.replace(pin, hashes=(hash_,))
     head = f"{pin.name}=={pin.version}"
-    place = place_of(hash_, context, pin.settings)
+    place = cache_directory(hash_, context, pin.settings)
     wheel = build(PipJob(f"--no-binary {pin.name}\n{text_of([pin])}", "", head, context), place)
     if (wheel.name, wheel.version) != (pin.name, pin.version):
         raise BuildFailed(
@@ -141,7 +141,7 @@ def _build_any(pin: Pin, context: BuildContext) -> None:
 def kept(pin: Pin, context: BuildContext) -> Wheel | None:
     """Return the wheel that stands for a pin: built from its source, or from its sdist."""
     sources = (pin.source,) if pin.source else pin.hashes
-    found = (kept_at(place_of(source, context, pin.settings)) for source in sources)
+    found = (kept_at(cache_directory(source, context, pin.settings)) for source in sources)
     return next((wheel for wheel in found if wheel), None)
 
 
@@ -199,7 +199,7 @@ def write_wheelhouse(lock: Lock, context: BuildContext, destination: Path) -> in
         UsageError: the destination exists and is not a wheelhouse of ours.
         BuildFailed: a file cannot be had, does not have its hash, or cannot be built.
     """
-    earlier = destination / requirements.LOCK
+    earlier = destination / project_requirements.LOCK
     if destination.exists() and any(destination.iterdir()) and not earlier.is_file():
         raise UsageError(
             f"{destination} is not empty, and not a wheelhouse",
@@ -216,7 +216,7 @@ def write_wheelhouse(lock: Lock, context: BuildContext, destination: Path) -> in
                 original = path.resolve()
                 path.unlink()
                 shutil.copyfile(original, path)
-        (wheels / requirements.LOCK).write_text(text)
+        (wheels / project_requirements.LOCK).write_text(text)
         files.remove_tree(destination)
         wheels.rename(destination)
     return len(found)

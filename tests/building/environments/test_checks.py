@@ -11,9 +11,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from artifact import steps
-from artifact.building.environments import cleanup, consistency, elf, inspection
-from artifact.building.environments.consistency import Package
-from artifact.building.environments.inspection import Findings
+from artifact.building.environments import cleanup, dependency_check, elf, inspection
+from artifact.building.environments.dependency_check import Package
+from artifact.building.environments.inspection import InspectionResult
 from artifact.building.interpreter import Interpreter
 from tests.building.sites import Bench
 
@@ -25,7 +25,7 @@ def package(name: str, version: str, *requires: str) -> Package:
 
 
 def complaints(*packages: Package) -> list[str]:
-    return consistency.problems(packages, MARKERS)
+    return dependency_check.problems(packages, MARKERS)
 
 
 def test_what_is_missing_or_does_not_fit_is_named() -> None:
@@ -69,7 +69,7 @@ def library(path: Path, *links: str, source: str = "int f(void) { return 1; }\n"
     return path
 
 
-def look(root: Path, interpreter: Interpreter, workspace: str = "/builds/app") -> Findings:
+def look(root: Path, interpreter: Interpreter, workspace: str = "/builds/app") -> InspectionResult:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     return inspection.inspect(root, paths, interpreter, Path(workspace), lambda: False)
 
@@ -131,7 +131,7 @@ def test_binaries_of_other_machines_and_damaged_ones_are_passed_over(bench: Benc
     (root / "cut.so").write_bytes(whole[:1000])
     (root / "short.so").write_bytes(whole[:10])
     (root / "whole.so").unlink()
-    assert look(root, bench.interpreter) == Findings()
+    assert look(root, bench.interpreter) == InspectionResult()
 
 
 @pytest.mark.parametrize(

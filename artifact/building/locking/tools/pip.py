@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from artifact import files, process, variables
-from artifact.building.locking import complaints, helper, indexes, wheelhouse
+from artifact.building.locking import complaints, indexes, pip_virtualenvs, wheelhouse
 from artifact.building.locking.context import BuildContext, pip_environment
 from artifact.building.locking.pins import Lock
 from artifact.building.locking.tools.compiling import compile_requirements
@@ -26,7 +26,9 @@ class Pip:
     def resolve(self, request: ResolveRequest) -> str:
         """Return a requirements file of pinned versions with hashes; raises BuildFailed."""
         context = request.context
-        python = helper.with_pip_tools(context.interpreter, context.indexes, context.caches)
+        python = pip_virtualenvs.python_with_pip_tools(
+            context.interpreter, context.indexes, context.caches
+        )
         command = [str(python), "-m", "piptools", "compile", "--strip-extras", "--allow-unsafe"]
         command += ["--no-config", "--no-emit-index-url", "--no-emit-trusted-host"]
         command += ["--no-emit-find-links", "--no-emit-options", "--newline", "lf"]
@@ -40,7 +42,7 @@ class Pip:
         with files.scratch() as directory:
             text = wheelhouse.collect(lock, context, directory / "wheels")
             (directory / "requirements.lock").write_text(text)
-            tool = helper.with_pip(context.interpreter, context.caches)
+            tool = pip_virtualenvs.python_with_pip(context.interpreter, context.caches)
             argv = [str(tool), "-m", "pip", "--python", str(python), "install", "--no-deps"]
             argv += ["--require-hashes", "--no-compile", "--no-index", "--find-links", "wheels"]
             argv += ["--no-warn-script-location", "-r", "requirements.lock"]

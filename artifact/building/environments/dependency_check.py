@@ -20,7 +20,7 @@ class Package(msgspec.Struct, frozen=True):
     requires: tuple[Requirement, ...]
 
 
-def installed(site_packages: Iterable[Path]) -> tuple[Package, ...]:
+def installed_packages(site_packages: Iterable[Path]) -> tuple[Package, ...]:
     """Return the packages in these directories, sorted by name."""
     found: dict[str, Package] = {}
     for distribution in metadata.distributions(path=[str(path) for path in site_packages]):
@@ -46,7 +46,7 @@ def problems(packages: Iterable[Package], markers: Mapping[str, str]) -> list[st
     Requirements of an extra count when another installed package asks for that extra.
     """
     by_name = {package.name: package for package in packages}
-    asked: dict[NormalizedName, set[str]] = {name: {""} for name in by_name}
+    requested_extras: dict[NormalizedName, set[str]] = {name: {""} for name in by_name}
     found: dict[str, None] = {}
     to_do = [(package, "") for package in by_name.values()]
     while to_do:
@@ -58,9 +58,10 @@ def problems(packages: Iterable[Package], markers: Mapping[str, str]) -> list[st
             if complaint := _complaint(package, requirement, by_name.get(name)):
                 found[complaint] = None
                 continue
-            for more in {canonicalize_name(extra) for extra in requirement.extras} - asked[name]:
-                asked[name].add(more)
-                to_do.append((by_name[name], more))
+            extras = {canonicalize_name(requested) for requested in requirement.extras}
+            for new_extra in extras - requested_extras[name]:
+                requested_extras[name].add(new_extra)
+                to_do.append((by_name[name], new_extra))
     return sorted(found)
 
 
@@ -70,18 +71,18 @@ def _applies(requirement: Requirement, markers: Mapping[str, str], extra: str) -
     return requirement.marker.evaluate({**markers, "extra": extra})
 
 
-def _complaint(package: Package, requirement: Requirement, there: Package | None) -> str:
+def _complaint(package: Package, requirement: Requirement, installed: Package | None) -> str:
     wanted = f"{requirement.name}{requirement.specifier}"
-    if there is None:
+    if installed is None:
         return f"{package.name} {package.version} requires {wanted}, which is not installed"
     try:
         # A pre-release that was locked was meant.
-        fits = requirement.specifier.contains(there.version, prereleases=True)
+        fits = requirement.specifier.contains(installed.version, prereleases=True)
     except InvalidVersion:
         fits = True
     if fits:
         return ""
     return (
         f"{package.name} {package.version} requires {wanted}, "
-        f"but {there.name} {there.version} is installed"
+        f"but {installed.name} {installed.version} is installed"
     )

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import uv
 
-from artifact.building.locking import requirements
+from artifact.building.locking import project_requirements
 from artifact.errors import ArtifactError, BuildFailed, UsageError
 from surroundings.index import Index, sha256
 from tests.building.conftest import Project
@@ -16,11 +16,11 @@ HASH = f"sha256:{'a' * 64}"
 
 
 def names(project: Project) -> list[str]:
-    found = requirements.read_requirements(
+    found = project_requirements.read_requirements(
         project.path,
         project.section,
         project.interpreter,
-        requirements.find(project.path, project.section),
+        project_requirements.find(project.path, project.section),
     )
     return [f"{entry.name}{entry.specifier}" for entry in found.entries]
 

@@ -22,7 +22,7 @@ _SECONDS = 600.0
 _LOCK_SECONDS = 900.0
 
 
-def with_pip(interpreter: Interpreter, caches: Caches) -> Path:
+def python_with_pip(interpreter: Interpreter, caches: Caches) -> Path:
     """Return the Python of a virtualenv that holds pip alone; made without network.
 
     Raises:
@@ -31,7 +31,7 @@ def with_pip(interpreter: Interpreter, caches: Caches) -> Path:
     return _helper("pip", "", interpreter, caches, None)
 
 
-def with_pip_tools(interpreter: Interpreter, settings: Indexes, caches: Caches) -> Path:
+def python_with_pip_tools(interpreter: Interpreter, settings: Indexes, caches: Caches) -> Path:
     """Return the Python of a virtualenv that holds pip-tools; made once with the index's help.
 
     Raises:

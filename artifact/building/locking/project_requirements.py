@@ -50,10 +50,10 @@ class ProjectRequirements(msgspec.Struct, frozen=True):
     """Those whose marker applies to the interpreter."""
     constraints: tuple[Requirement, ...] = ()
     options: Options = msgspec.field(default_factory=Options)
-    pinned: bool = False
+    is_lock: bool = False
     """Whether it is a lock: every entry, of any marker, is pinned with hashes."""
     digest: str = ""
-    """Of the file's bytes where it is not read here (uv.lock)."""
+    """For uv.lock: digest of it, its pyproject.toml, and the chosen extras and groups."""
 
 
 def find(project: Path, section: RequirementsSection, *, locks: bool = True) -> tuple[Path, ...]:
@@ -107,18 +107,18 @@ def read_requirements(
     paths = tuple(paths)
     if any(path.name == "uv.lock" for path in paths):
         return _uv_lock(project, section, paths)
-    parts = [_part(path, project, section, interpreter) for path in paths]
+    parts = [_read_file(path, project, section, interpreter) for path in paths]
     entries = tuple(entry for part in parts for entry in part.entries)
     options = reduce(Options.joined, (part.options for part in parts), Options())
-    pinned = _is_lock(paths, entries)
-    _hold_to_hashes(entries, options, pinned=pinned)
+    is_lock = _is_lock(paths, entries)
+    _check_hashes(entries, options, is_lock=is_lock)
     return ProjectRequirements(
         origin=", ".join(shown_path(path, project) for path in paths),
         kind="requirements",
-        entries=applying(entries, interpreter),
-        constraints=applying(_constraints(project, parts), interpreter),
+        entries=for_interpreter(entries, interpreter),
+        constraints=for_interpreter(_constraints(project, parts), interpreter),
         options=options,
-        pinned=pinned,
+        is_lock=is_lock,
     )
 
 
@@ -138,7 +138,10 @@ def _constraints(project: Path, parts: Iterable[Parsed]) -> tuple[Requirement, .
 
 
 def _is_lock(paths: Iterable[Path], entries: Iterable[Requirement]) -> bool:
-    """Tell whether entries are all there is: links alone do not say what they depend on."""
+    """Tell whether the entries are a complete lock.
+
+    Links alone are none: their own dependencies may be missing.
+    """
     entries = tuple(entries)
     if not all(entry.pinned for entry in entries):
         return False
@@ -146,7 +149,9 @@ def _is_lock(paths: Iterable[Path], entries: Iterable[Requirement]) -> bool:
     return named or not entries or any(entry.kind == "index" for entry in entries)
 
 
-def applying(entries: Iterable[Requirement], interpreter: Interpreter) -> tuple[Requirement, ...]:
+def for_interpreter(
+    entries: Iterable[Requirement], interpreter: Interpreter
+) -> tuple[Requirement, ...]:
     """Return the entries whose marker applies to an interpreter, without their markers.
 
     Raises:
@@ -160,7 +165,7 @@ def applying(entries: Iterable[Requirement], interpreter: Interpreter) -> tuple[
     )
 
 
-def _part(
+def _read_file(
     path: Path, project: Path, section: RequirementsSection, interpreter: Interpreter
 ) -> Parsed:
     shown = shown_path(path, project)
@@ -181,8 +186,8 @@ def _applies(marker: str, environment: Mapping[str, str], where: str) -> bool:
         ) from error
 
 
-def _hold_to_hashes(entries: Iterable[Requirement], options: Options, *, pinned: bool) -> None:
-    if not options.require_hashes or pinned:
+def _check_hashes(entries: Iterable[Requirement], options: Options, *, is_lock: bool) -> None:
+    if not options.require_hashes or is_lock:
         return
     loose = next(entry for entry in entries if not entry.pinned)
     raise UsageError(
@@ -210,7 +215,7 @@ def _uv_lock(
     for path in (paths[0], beside):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return ProjectRequirements(
-        shown_path(paths[0], project), "uv.lock", pinned=True, digest=digest.hexdigest()
+        shown_path(paths[0], project), "uv.lock", is_lock=True, digest=digest.hexdigest()
     )
 
 
