@@ -189,7 +189,9 @@ def _applies(marker: str, environment: Mapping[str, str], where: str) -> bool:
 def _check_hashes(entries: Iterable[Requirement], options: Options, *, is_lock: bool) -> None:
     if not options.require_hashes or is_lock:
         return
-    loose = next(entry for entry in entries if not entry.pinned)
+    loose = next((entry for entry in entries if not entry.pinned), None)
+    if loose is None:
+        return
     raise UsageError(
         f"{loose.where}: {loose.name} is not pinned with hashes, "
         "though the file says `--require-hashes`",

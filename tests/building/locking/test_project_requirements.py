@@ -81,6 +81,15 @@ def test_pyproject_gives_dependencies_extras_and_groups(project: Project) -> Non
     assert sorted(names(project)) == ["celery", "django>=5", "psycopg", "ruff", "sphinx"]
 
 
+def test_require_hashes_takes_a_file_of_links_alone(project: Project) -> None:
+    link = f"https://h/six-1.16.0-py2.py3-none-any.whl --hash={HASH}"
+    project.write("requirements.txt", f"--require-hashes\n{link}\n")
+    assert names(project) == ["six"]
+    project.write("requirements.txt", f"--require-hashes\n{link}\ndjango==5.2\n")
+    with pytest.raises(UsageError, match=r"requirements\.txt:3: django is not pinned with hashes"):
+        names(project)
+
+
 @pytest.mark.parametrize(
     ("text", "changes", "sentence", "code"),
     [
