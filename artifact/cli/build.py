@@ -130,7 +130,7 @@ class BuildPlan(Document, frozen=True, kw_only=True, tag="build"):
 @options.json
 @options.verbosity
 def command(
-    *, plan: bool, pushes: bool, answer: Answer, tell: steps.Listener, **wishes: Any
+    *, plan: bool, pushes: bool, answer: Answer, tell: steps.Listener, **chosen: Any
 ) -> None:
     """Build the artifact of this checkout and print its path.
 
@@ -139,8 +139,8 @@ def command(
     into NAME-VERSION.tgz. stdout has the path of that file and nothing else.
     """
     # Absolute, for whoever gets the path may stand elsewhere.
-    wishes["output"] = wishes["output"].resolve()
-    request = pipeline.BuildRequest(project=Path.cwd(), **wishes)
+    chosen["output"] = chosen["output"].resolve()
+    request = pipeline.BuildRequest(project=Path.cwd(), **chosen)
     if plan:
         _show_plan(request, answer, tell)
         return

@@ -14,7 +14,7 @@ import msgspec
 
 from artifact import variables
 from artifact.configuration import checks, schema, store_section, toml_document
-from artifact.configuration.schema import Problem
+from artifact.configuration.schema import KeyProblem
 from artifact.configuration.store_section import StoreSection
 from artifact.configuration.toml_document import Section, read_toml
 from artifact.errors import ConfigurationError
@@ -187,14 +187,14 @@ def _completed(config: Config, project: Path) -> Config:
     return msgspec.structs.replace(config, root=config.root or f"/srv/{config.name}", django=django)
 
 
-def _problems(config: Config, project: Path) -> Iterator[Problem]:
+def _problems(config: Config, project: Path) -> Iterator[KeyProblem]:
     """Yield the problems that types cannot express."""
     if not is_name(config.name):
-        yield Problem(("name",), f'{NAME_RULE}, got "{config.name}"')
+        yield KeyProblem(("name",), f'{NAME_RULE}, got "{config.name}"')
     if config.root:
         yield from _checked(("root",), config.root, checks.root)
     if not config.python.interpreter.strip():
-        yield Problem(("python", "interpreter"), "expected a command or a path")
+        yield KeyProblem(("python", "interpreter"), "expected a command or a path")
     for i, name in enumerate(config.requirements.build_env):
         yield from _checked(("requirements", "build-env", i), name, checks.variable)
     yield from _asset_problems(config)
@@ -206,24 +206,26 @@ def _problems(config: Config, project: Path) -> Iterator[Problem]:
     yield from store_section.problems(config.store)
 
 
-def _checked(key: schema.Key, value: str, check: Callable[[str], str]) -> Iterator[Problem]:
+def _checked(key: schema.Key, value: str, check: Callable[[str], str]) -> Iterator[KeyProblem]:
     if wrong := check(value):
-        yield Problem(key, f"{wrong}, got {schema.shown(value, key)}")
+        yield KeyProblem(key, f"{wrong}, got {schema.shown(value, key)}")
 
 
-def _asset_problems(config: Config) -> Iterator[Problem]:
+def _asset_problems(config: Config) -> Iterator[KeyProblem]:
     names = [step.name for step in config.assets]
     for i, step in enumerate(config.assets):
         if not is_name(step.name):
-            yield Problem(("assets", i, "name"), f'{NAME_RULE}, got "{step.name}"')
+            yield KeyProblem(("assets", i, "name"), f'{NAME_RULE}, got "{step.name}"')
         elif step.name in names[:i]:
-            yield Problem(("assets", i, "name"), f'"{step.name}" is the name of an earlier step')
+            yield KeyProblem(("assets", i, "name"), f'"{step.name}" is the name of an earlier step')
         elif step.name in STEPS_OF_DJANGO:
-            yield Problem(("assets", i, "name"), f'"{step.name}" is the name of a step of [django]')
+            yield KeyProblem(
+                ("assets", i, "name"), f'"{step.name}" is the name of a step of [django]'
+            )
         if not step.run.strip():
-            yield Problem(("assets", i, "run"), "expected a command")
+            yield KeyProblem(("assets", i, "run"), "expected a command")
         if not step.outputs:
-            yield Problem(("assets", i, "outputs"), "expected at least one pattern")
+            yield KeyProblem(("assets", i, "outputs"), "expected at least one pattern")
         for what in ("inputs", "outputs"):
             for j, pattern in enumerate(getattr(step, what)):
                 yield from _checked(("assets", i, what, j), pattern, checks.inside)
@@ -231,23 +233,23 @@ def _asset_problems(config: Config) -> Iterator[Problem]:
             yield from _checked(("assets", i, "env", name), name, checks.variable)
 
 
-def _django_problems(django: DjangoSection, project: Path) -> Iterator[Problem]:
+def _django_problems(django: DjangoSection, project: Path) -> Iterator[KeyProblem]:
     if django.settings:
         yield from _checked(("django", "settings"), django.settings, checks.module)
     for name in django.env:
         yield from _checked(("django", "env", name), name, checks.variable)
     if wrong := checks.inside(django.manage):
-        yield Problem(("django", "manage"), f'{wrong}, got "{django.manage}"')
+        yield KeyProblem(("django", "manage"), f'{wrong}, got "{django.manage}"')
     elif not (project / django.manage).is_file():
-        yield Problem(("django", "manage"), f"there is no file {project / django.manage}")
+        yield KeyProblem(("django", "manage"), f"there is no file {project / django.manage}")
 
 
-def _process_problems(config: Config) -> Iterator[Problem]:
+def _process_problems(config: Config) -> Iterator[KeyProblem]:
     listening: dict[str, str] = {}
     for name, section in config.processes.items():
         key: schema.Key = ("processes", name)
         if not is_name(name):
-            yield Problem(key, f'the name of a process: {NAME_RULE}, got "{name}"')
+            yield KeyProblem(key, f'the name of a process: {NAME_RULE}, got "{name}"')
         yield from _checked((*key, "command"), section.command, checks.command)
         if section.health is not None:
             yield from _health_problems((*key, "health"), section)
@@ -255,38 +257,40 @@ def _process_problems(config: Config) -> Iterator[Problem]:
             continue
         yield from _checked((*key, "listen"), section.listen, checks.listen)
         if section.listen in listening:
-            yield Problem(
+            yield KeyProblem(
                 (*key, "listen"), f"processes.{listening[section.listen]} listens there too"
             )
         listening[section.listen] = name
 
 
-def _health_problems(key: schema.Key, section: ProcessSection) -> Iterator[Problem]:
+def _health_problems(key: schema.Key, section: ProcessSection) -> Iterator[KeyProblem]:
     health = process(section).health
     assert health is not None
     if not section.listen:
-        yield Problem(
+        yield KeyProblem(
             key, "a process that does not listen cannot be asked; add listen, or remove health"
         )
     if not health.path.startswith("/") or not health.path.isprintable() or " " in health.path:
-        yield Problem(key, f'expected a path like "/healthz", got {schema.shown(health.path, key)}')
+        yield KeyProblem(
+            key, f'expected a path like "/healthz", got {schema.shown(health.path, key)}'
+        )
     if health.host and (wrong := checks.host(health.host)):
-        yield Problem((*key, "host"), f"{wrong}, got {schema.shown(health.host, key)}")
+        yield KeyProblem((*key, "host"), f"{wrong}, got {schema.shown(health.host, key)}")
     if not 0 < health.timeout <= 3600:
-        yield Problem((*key, "timeout"), f"expected a number of seconds, got {health.timeout:g}")
+        yield KeyProblem((*key, "timeout"), f"expected a number of seconds, got {health.timeout:g}")
     if not health.status or not all(100 <= status <= 599 for status in health.status):
-        yield Problem((*key, "status"), "expected a list of HTTP statuses like [200, 204]")
+        yield KeyProblem((*key, "status"), "expected a list of HTTP statuses like [200, 204]")
 
 
-def _migration_problems(section: MigrationCommands | None) -> Iterator[Problem]:
+def _migration_problems(section: MigrationCommands | None) -> Iterator[KeyProblem]:
     if section is None:
         return
     for name in ("list", "run"):
         yield from _checked(("migrations", name), getattr(section, name), checks.command)
 
 
-def _install_problems(install: Install) -> Iterator[Problem]:
+def _install_problems(install: Install) -> Iterator[KeyProblem]:
     for i, path in enumerate(install.shared):
         yield from _checked(("install", "shared", i), path, checks.shared)
         if path.rstrip("/") in [other.rstrip("/") for other in install.shared[:i]]:
-            yield Problem(("install", "shared", i), f'"{path}" is listed twice')
+            yield KeyProblem(("install", "shared", i), f'"{path}" is listed twice')

@@ -27,7 +27,7 @@ _NAMES: dict[object, tuple[str, str]] = {
 }
 
 
-class Problem(msgspec.Struct, frozen=True):
+class KeyProblem(msgspec.Struct, frozen=True):
     """One thing that is wrong with the value of one key."""
 
     key: Key
@@ -46,13 +46,13 @@ def dotted(key: Key) -> str:
     return text
 
 
-def fit(document: object, kind: type[Kind]) -> tuple[Kind | None, list[Problem]]:
+def fit(document: object, kind: type[Kind]) -> tuple[Kind | None, list[KeyProblem]]:
     """Return the document as an instance of `kind`, or None and every problem it has.
 
     `kind` is a msgspec struct of structs, `dict[str, …]`, `tuple[…, ...]`, unions and literals. The
     `msgspec.Meta(description=…)` of a field is how errors name what was expected.
     """
-    problems: list[Problem] = []
+    problems: list[KeyProblem] = []
     value = _fit(document, kind, (), problems)
     return (None if problems else value), problems
 
@@ -84,7 +84,7 @@ def struct_of(kind: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-def _fit(value: object, kind: Any, key: Key, problems: list[Problem]) -> Any:
+def _fit(value: object, kind: Any, key: Key, problems: list[KeyProblem]) -> Any:
     struct = struct_of(kind)
     if struct is not None and (isinstance(value, dict) or alternatives(kind) == (struct,)):
         return _fit_struct(value, struct, key, problems)
@@ -97,20 +97,20 @@ def _fit(value: object, kind: Any, key: Key, problems: list[Problem]) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        problems.append(Problem(key, f"expected {_expected(kind)}, got {shown(value, key)}"))
+        problems.append(KeyProblem(key, f"expected {_expected(kind)}, got {shown(value, key)}"))
         return _WRONG
 
 
 def _fit_struct(
-    value: object, struct: type[msgspec.Struct], key: Key, problems: list[Problem]
+    value: object, struct: type[msgspec.Struct], key: Key, problems: list[KeyProblem]
 ) -> Any:
     if not isinstance(value, Mapping):
-        problems.append(Problem(key, f"expected a table, got {shown(value, key)}"))
+        problems.append(KeyProblem(key, f"expected a table, got {shown(value, key)}"))
         return _WRONG
     before = len(problems)
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     problems += [
-        Problem((*key, name), f"unknown key{nearest(name, fields)}")
+        KeyProblem((*key, name), f"unknown key{nearest(name, fields)}")
         for name in value
         if name not in fields
     ]
@@ -119,7 +119,7 @@ def _fit_struct(
         if name in value:
             arguments[one.name] = _fit(value[name], one.type, (*key, name), problems)
         elif one.required:
-            problems.append(Problem((*key, name), f"is missing: expected {_expected(one.type)}"))
+            problems.append(KeyProblem((*key, name), f"is missing: expected {_expected(one.type)}"))
     return struct(**arguments) if len(problems) == before else _WRONG
 
 

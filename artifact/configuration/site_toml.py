@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from artifact.configuration import checks, schema, store_section, toml_document
-from artifact.configuration.schema import Problem
+from artifact.configuration.schema import KeyProblem
 from artifact.configuration.store_section import StoreSection
 from artifact.configuration.toml_document import Section
 from artifact.manifest import Install, Keep, MigrationPolicy, Restart, StaticPolicy
@@ -99,7 +99,7 @@ def load_for_processes(path: Path) -> Settings:
     return toml_document.fit(needed, Settings, label=str(path), overridable=(), check=_problems)
 
 
-def _problems(settings: Settings) -> Iterator[Problem]:
+def _problems(settings: Settings) -> Iterator[KeyProblem]:
     """Yield the problems that types cannot express."""
     proxy = settings.proxy
     paths = {
@@ -109,10 +109,10 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     }
     for key, path in paths.items():
         if path and not path.startswith("/"):
-            yield Problem(key, f"expected an absolute path, got {schema.shown(path, key)}")
+            yield KeyProblem(key, f"expected an absolute path, got {schema.shown(path, key)}")
     for i, name in enumerate(settings.pass_env):
         if wrong := checks.variable(name):
-            yield Problem(("pass-env", i), f'{wrong}, got "{name}"')
+            yield KeyProblem(("pass-env", i), f'{wrong}, got "{name}"')
     if bool(proxy.certificate) != bool(proxy.certificate_key):
-        yield Problem(("proxy",), "certificate and certificate-key belong together")
+        yield KeyProblem(("proxy",), "certificate and certificate-key belong together")
     yield from store_section.problems(settings.store)

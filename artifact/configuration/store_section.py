@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from artifact.configuration.schema import Problem
+from artifact.configuration.schema import KeyProblem
 from artifact.configuration.toml_document import Section
 from artifact.manifest import is_name
 
@@ -36,12 +36,12 @@ class StoreSection(Section, frozen=True, kw_only=True):
     gates: dict[str, GateSection] = {}
 
 
-def problems(store: StoreSection) -> Iterator[Problem]:
+def problems(store: StoreSection) -> Iterator[KeyProblem]:
     """Yield the problems that types cannot express."""
     if store.url and "://" not in store.url and not store.url.startswith("/"):
         text = "expected s3://…, https://… or the absolute path of a directory"
-        yield Problem(("store", "url"), text)
+        yield KeyProblem(("store", "url"), text)
     for name, gate in store.gates.items():
         if not is_name(name) or not is_name(gate.channel) or gate.channel == name:
             key = ("store", "gates", name)
-            yield Problem(key, f'expected two channels, got "{gate.channel}"')
+            yield KeyProblem(key, f'expected two channels, got "{gate.channel}"')

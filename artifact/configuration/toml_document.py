@@ -31,7 +31,7 @@ def load(
     kind: type[Kind],
     *,
     overridable: Collection[str] | None = None,
-    check: Callable[[Kind], Iterable[schema.Problem]] = lambda _value: (),
+    check: Callable[[Kind], Iterable[schema.KeyProblem]] = lambda _value: (),
 ) -> Kind:
     """Return a file as `kind`; a file that is not there counts as an empty one.
 
@@ -50,7 +50,7 @@ def fit(
     prefix: schema.Key = (),
     options: Mapping[str, str] | None = None,
     overridable: Collection[str] | None = None,
-    check: Callable[[Kind], Iterable[schema.Problem]] = lambda _value: (),
+    check: Callable[[Kind], Iterable[schema.KeyProblem]] = lambda _value: (),
 ) -> Kind:
     """Return the content of a file, with variables and options on top, as `kind`.
 

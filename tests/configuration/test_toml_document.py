@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifact.configuration import toml_document
-from artifact.configuration.schema import Problem
+from artifact.configuration.schema import KeyProblem
 from artifact.configuration.toml_document import Section
 from artifact.errors import ConfigurationError
 
@@ -59,9 +59,9 @@ def test_variables_override_only_the_keys_that_have_some(
 def test_what_the_types_cannot_say_is_told_with_the_variable_it_came_from(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_warm(house: House) -> Iterator[Problem]:
+    def too_warm(house: House) -> Iterator[KeyProblem]:
         if house.cellar.degrees > 15:
-            yield Problem(("cellar", "degrees"), "wine would spoil")
+            yield KeyProblem(("cellar", "degrees"), "wine would spoil")
 
     monkeypatch.setenv("ARTIFACT_CELLAR_DEGREES", "20")
     with pytest.raises(ConfigurationError, match=r"^ARTIFACT_CELLAR_DEGREES: wine would spoil$"):

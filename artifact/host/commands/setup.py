@@ -169,7 +169,7 @@ def _check_everything(goal: Goal) -> Iterator[SetupFinding]:
     yield from directories.check_directories(goal)
     yield from settings_file.check_settings(goal)
     if site.variables.exists():
-        yield directories.plan_closing(site.variables, 0o640, "the application's variables")
+        yield directories.plan_restricting(site.variables, 0o640, "the application's variables")
     else:
         yield generated_files.write("env", site.variables, _ENV, 0o640, group=goal.user)
     yield from _shared_files(goal)

@@ -17,7 +17,7 @@ from artifact.steps import Run, Step, Warned
 
 
 def check_directories(goal: Goal) -> Iterator[SetupFinding]:
-    """Say which are there, and with which modes."""
+    """Yield a plan for each directory: make it, restrict its mode, or leave it."""
     site = goal.site
     for path in (site.root, site.releases, site.environments, site.shared, site.static):
         yield plan_directory(path, 0o755)
@@ -46,12 +46,12 @@ def plan_directory(path: Path, mode: int, *, owner: str = "") -> Part | Problem:
     """Plan a directory.
 
     Args:
-        mode: a new one gets it; one that is there is only closed, where it is to be private.
+        mode: the mode of a new directory. An existing one is only restricted to a private mode.
         owner: the user it is made for, where we are root.
     """
     if path.is_dir():
         if not mode & 0o077:
-            return plan_closing(path, mode, "the private directory")
+            return plan_restricting(path, mode, "the private directory")
         # One that a person opened for a group, or closed, stays as it is; `doctor` judges it.
         return Part("directory", f"the directory {path}")
     if os.path.lexists(path):
@@ -77,19 +77,19 @@ def plan_directory(path: Path, mode: int, *, owner: str = "") -> Part | Problem:
     return Part("directory", summary, Step("directory", summary, do, undo))
 
 
-def plan_closing(path: Path, most: int, what: str) -> Part | Problem:
-    """Plan to take what a file's or directory's mode grants beyond `most`."""
+def plan_restricting(path: Path, allowed_mode: int, label: str) -> Part | Problem:
+    """Plan to remove the permissions of a file or directory that `allowed_mode` does not have."""
     info = path.stat()
     found = stat.S_IMODE(info.st_mode)
-    wanted = found & most
+    wanted = found & allowed_mode
     if found == wanted:
-        return Part("mode", f"{what} {path} ({found:04o})")
+        return Part("mode", f"{label} {path} ({found:04o})")
     if os.geteuid() not in {0, info.st_uid}:
         return Problem(
             f"{path} has mode {found:04o} and belongs to uid {info.st_uid}",
             f"sudo chmod {wanted:04o} {path}",
         )
-    summary = f"close {path}: {wanted:04o} (was {found:04o})"
+    summary = f"restrict {path} to mode {wanted:04o} (was {found:04o})"
     step: Step[Run] = Step(
         "mode", summary, lambda _run: path.chmod(wanted), lambda _run: path.chmod(found)
     )
