@@ -44,6 +44,11 @@ class ReleasePaths(msgspec.Struct, frozen=True):
     def manifest(self) -> Path:
         return self.private / MANIFEST
 
+    @property
+    def signature(self) -> Path:
+        """The signature of the manifest; missing where the artifact had none."""
+        return self.private / "manifest.sig"
+
     def contents(self, component: str) -> Path:
         """The file with the text of a component's table of contents."""
         return self.private / contents_name(component)

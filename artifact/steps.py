@@ -25,6 +25,8 @@ class Run(msgspec.Struct):
 
     tell: Listener
     """Hears every event of the run."""
+    held: contextlib.ExitStack = msgspec.field(default_factory=contextlib.ExitStack)
+    """What ends with the run: signals are held off in it when a step has committed."""
 
 
 RunT = TypeVar("RunT", bound=Run, contravariant=True)
@@ -203,12 +205,15 @@ def run(steps: Iterable[Step[RunT]], at_work: RunT) -> None:
 
 
 def _commit(step: Step[RunT], done: list[Step[RunT]], began: float, at_work: RunT) -> None:
-    with signals.ignored():
+    # Until the run is over: what comes after the commit must not be called stopped.
+    with contextlib.ExitStack() as held:
+        held.enter_context(signals.ignored())
         note = step.do(at_work)
         done.clear()
-        # It is done, whether that can be told or not: a full disk must not take it back now.
-        with contextlib.suppress(OSError):
-            at_work.tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
+        at_work.held.push(held.pop_all())
+    # It is done, whether that can be told or not: a full disk must not take it back now.
+    with contextlib.suppress(OSError):
+        at_work.tell(Ended(step.name, step.summary, time.monotonic() - began, note or ""))
 
 
 def _take_back(

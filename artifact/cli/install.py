@@ -92,10 +92,11 @@ def command(
         return
     done = install.install(source, chosen, tell)
     answer(_document(done, stage=stage))
-    said = "is staged in" if stage else "is live in"
+    said, root = "is staged in" if stage else "is live in", done.target.site.root
     if not done.steps:
         said = "is already live in"
-    tell(steps.Said(f"{done.target.reference} {said} {done.target.site.root} ({done.digest})"))
+    then = f"; next: artifact switch {root}" if stage and done.steps else ""
+    tell(steps.Said(f"{done.target.reference} {said} {root} ({done.digest}){then}"))
 
 
 def _document(planned: InstallPlan, *, stage: bool) -> Installation:

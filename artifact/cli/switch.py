@@ -66,4 +66,5 @@ def command(
     if plan:
         plans.refuse_plan("the switch", planned.problems, tell)
     else:
-        tell(steps.Said(f"{planned.target.reference} is live in {site.root} ({planned.digest})"))
+        said = "is live in" if planned.steps else "is already live in"
+        tell(steps.Said(f"{planned.target.reference} {said} {site.root} ({planned.digest})"))

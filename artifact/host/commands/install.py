@@ -11,7 +11,7 @@ import msgspec
 from artifact import files, steps
 from artifact.archive.format import ENVIRONMENT_COMPONENT
 from artifact.archive.opening import Artifact
-from artifact.errors import Refused
+from artifact.errors import Refused, UsageError
 from artifact.host.commands import recover, switch
 from artifact.host.commands.switch import SwitchOptions
 from artifact.host.inspecting import observe, preflight, status
@@ -21,7 +21,7 @@ from artifact.host.processes import application
 from artifact.host.runs import switching
 from artifact.host.runs.run import SwitchingRun
 from artifact.host.runs.switching import Plan
-from artifact.host.trees import reuse, static, unpack
+from artifact.host.trees import reuse, unpack
 from artifact.manifest import Manifest
 from artifact.site import Site
 from artifact.steps import Step
@@ -93,7 +93,7 @@ def _identify(artifact: Artifact, options: InstallOptions) -> Site:
         observe.check_digest(artifact, options.digest)
     preflight.check_platform(artifact.manifest)
     site = observe.site_of(artifact, options.root)
-    observe.check_signature(artifact, site)
+    observe.check_signature(site, artifact.name, artifact.content, artifact.signature)
     observe.check_same_version(artifact, site)
     return site
 
@@ -129,6 +129,11 @@ def _plan(facts: Facts, options: InstallOptions, *, read_migrations: bool) -> In
         warnings=warnings,
         fetch=sum(facts.fetch.values()),
     )
+    if options.stage and (options.migrate or options.allow_unsafe):
+        raise UsageError(
+            "--stage runs no migrations",
+            hint="give --migrate and --allow-unsafe to `artifact switch`",
+        )
     if live.is_good(digest) and not status.status_of(facts.site).problems:
         return described
     switch.check_policies(target, live, options)
@@ -195,21 +200,4 @@ def _arriving(facts: Facts) -> Iterator[Step[SwitchingRun]]:
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda _run: "the same")
     if manifest.static and facts.target.install.static == "shared":
-        yield _link_static(site, manifest)
-
-
-def _link_static(site: Site, manifest: Manifest) -> Step[SwitchingRun]:
-    def do(run: SwitchingRun) -> str:
-        linked = static.link(site, manifest)
-        run.linked = linked.added
-        for path in linked.taken:
-            run.tell(
-                steps.Warned(
-                    f"{site.static / path} stays another release's, which has other content",
-                    "give it a name that is not like a hash's, or the hash of what it holds",
-                )
-            )
-        return f"{len(linked.added)} new, {linked.there} there already"
-
-    summary = f"link the hashed static files of {manifest.reference} into {site.static}"
-    return Step("static", summary, do, lambda run: static.unlink(site, run.linked))
+        yield switch.link_static(site, manifest)

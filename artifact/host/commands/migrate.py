@@ -118,7 +118,7 @@ def _stop(seen: Pending, found: Release) -> None:
         raise Refused(
             f"{found.manifest.reference} must not go live: {'; '.join(problems)}",
             hint=f"`artifact migrate --release {found.manifest.version}` runs what is safe; "
-            "then repeat the install",
+            "then repeat this command",
         )
 
 

@@ -78,7 +78,7 @@ def uses(site: Site) -> dict[str, tuple[str, ...]]:
     add(releases.previous_version(site), "previous")
     for version in site_settings.load(site).pinned:
         add(version, "pinned")
-    for version in history.staged(site)[-1:]:
+    for version in history.staged(site):
         add(version, "staged")
     for process, versions in state.read(site.state).slots.items():
         for slot, version in enumerate(versions):

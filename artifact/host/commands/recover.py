@@ -77,6 +77,9 @@ def _recover(site: Site, tell: steps.Listener) -> Recovered | None:
             _point_previous(site, run)
         record.over(0, "interrupted after it was done; finished")
         done = Recovered(run, "finished")
+    elif run.began.command == "stage" and _is_checked(run):
+        record.over(0, "interrupted after it was done; finished")
+        done = Recovered(run, "finished")
     elif not run.reached("switch"):
         _put_migrations_back(site, run, record, tell)
         left = aftermath.of_run(site, run, tell)
@@ -152,6 +155,10 @@ def _is_past(site: Site, run: Run) -> bool:
 
 def _is_good(run: Run) -> bool:
     return any(line.event == "release" and line.state == "good" for line in run.lines)
+
+
+def _is_checked(run: Run) -> bool:
+    return any(line.event == "release" and line.state == "checked" for line in run.lines)
 
 
 def _point_previous(site: Site, run: Run) -> None:

@@ -136,7 +136,9 @@ def _newest_good(site: Site, records: dict[str, Record], live: str) -> Record:
     older = history.good_before(records, live)
     if older:
         return older[0]
-    others = ", ".join(f"{one.version} ({one.state})" for one in records.values())
+    others = ", ".join(
+        f"{one.version} ({one.state})" for one in records.values() if one.version != live
+    )
     hint = "`artifact install` of the file of an older version; it needs --allow-downgrade"
     if records.keys() - {live}:
         hint = f"`artifact rollback VERSION` goes to any that is here: {others}; or {hint}"

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from artifact import files, steps
 from artifact.errors import Refused, UsageError
 from artifact.host.commands import migrate, prune, recover
-from artifact.host.inspecting import observe, preflight
+from artifact.host.inspecting import observe, preflight, status
 from artifact.host.inspecting.observe import Live
 from artifact.host.migrations import runner
 from artifact.host.processes import check
 from artifact.host.processes import target as targets
 from artifact.host.processes.target import Target
 from artifact.host.records import freeze, history, releases
+from artifact.host.records.problem import Problem
+from artifact.host.records.releases import Release
 from artifact.host.runs import switching
 from artifact.host.runs.run import SwitchingRun
 from artifact.host.runs.switching import Plan
-from artifact.site import Site
+from artifact.host.trees import content, static
+from artifact.manifest import Manifest
+from artifact.site import ReleasePaths, Site
 from artifact.steps import Step, Warned
 
 
@@ -48,20 +52,28 @@ def plan(site: Site, version: str, options: SwitchOptions) -> Plan:
         Refused: nothing is staged, or a policy says no.
     """
     live = observe.observe_live(site)
-    release = releases.read(site, _staged(site, version))
+    already = version == live.version != "" and live.state == "good"
+    release = releases.read(site, version if already else _staged(site, version))
     target = targets.of_manifest(site, release.manifest)
-    check_policies(target, live, options)
     old, warnings = live_target(site, live)
-    return Plan(
+    described = Plan(
         command="switch",
         target=target,
         digest=release.digest,
         live=live.version,
         old=old,
-        stages=(steps_of(target, release.digest, live, options),),
-        problems=tuple(preflight.problems_of_release(target)),
         refusal=f"{site.root} cannot switch to {target.reference}",
         warnings=warnings,
+    )
+    if already and not status.status_of(site).problems:
+        return described
+    check_policies(target, live, options)
+    _check_signature(release, target)
+    linking = (link_static(site, release.manifest),) if _shares_static(target) else ()
+    return msgspec.structs.replace(
+        described,
+        stages=(linking, steps_of(target, release.digest, live, options, staged=True)),
+        problems=(*preflight.problems_of_release(target), *_content(release, target)),
     )
 
 
@@ -78,8 +90,31 @@ def switch(site: Site, version: str, options: SwitchOptions, tell: steps.Listene
     with files.locked(site.lock, doing=doing, wait=options.wait, tell=tell) as lock:
         recover.recover(site, tell)
         planned = plan(site, version, options)
-        switching.carry_out(planned, lock, tell)
+        if planned.stages:
+            switching.carry_out(planned, lock, tell)
         return planned
+
+
+def _check_signature(release: Release, target: Target) -> None:
+    """Refuse a release whose signers the site does not allow, or no longer allows."""
+    paths = ReleasePaths(release.directory)
+    made = paths.signature.read_bytes() if paths.signature.exists() else None
+    manifest = paths.manifest.read_bytes()
+    observe.check_signature(target.site, target.reference, manifest, made)
+
+
+def _content(release: Release, target: Target) -> Iterator[Problem]:
+    """Find what has changed in a release since it was staged."""
+    fault = content.staged_fault(release, target.install.shared)
+    if fault:
+        yield Problem(
+            f"{target.reference} is not as it was staged: {fault}",
+            "`artifact install --stage` of its file stages it again",
+        )
+
+
+def _shares_static(target: Target) -> bool:
+    return bool(target.manifest.static) and target.install.static == "shared"
 
 
 def _staged(site: Site, wanted: str) -> str:
@@ -88,8 +123,8 @@ def _staged(site: Site, wanted: str) -> str:
     if not staged:
         raise Refused(
             f"nothing is staged in {site.root}",
-            hint="`artifact install --stage FILE` stages a release; "
-            "`artifact rollback` goes back to an older one",
+            hint="`artifact install --stage FILE` stages a release, also one whose switch was "
+            "stopped or failed; `artifact rollback` goes back to an older one",
         )
     if wanted and wanted not in staged:
         raise Refused(
@@ -125,14 +160,20 @@ def live_target(site: Site, live: Live) -> tuple[Target | None, tuple[Warned, ..
         return None, (Warned(f"{error.message}; there is no way back to it"),)
 
 
-def check_step(target: Target) -> Step[SwitchingRun]:
-    """Plan to try a release before anything live changes."""
+def check_step(target: Target, *, staged: bool = False) -> Step[SwitchingRun]:
+    """Plan to try a release before anything live changes.
+
+    Args:
+        staged: it was checked before. What fails now may be a database or a variable, and stays
+            staged until that is repaired.
+    """
 
     def do(run: SwitchingRun) -> str:
         try:
             note = check.check(target.site, target.manifest, run.tell)
         except Refused as error:
-            run.record.release(target.version, "failed", reason=error.message)
+            if not staged:
+                run.record.release(target.version, "failed", reason=error.message)
             raise
         run.record.release(target.version, "checked")
         return note
@@ -146,11 +187,14 @@ def steps_of(
     live: Live,
     options: SwitchOptions,
     new_migrations: Sequence[str] = (),
+    *,
+    staged: bool = False,
 ) -> tuple[Step[SwitchingRun], ...]:
     """Plan what makes a release live; what fails here is undone, and the release stays.
 
     Args:
         new_migrations: what the release has and the live one has not, for who reads the plan.
+        staged: as for `check_step`.
     """
     site, version = target.site, target.version
     was = f" (was {live.version})" if live.version else ""
@@ -179,7 +223,7 @@ def steps_of(
         return prune.after_install(site, target.install.keep, run.record, run.tell)
 
     planned = [
-        check_step(target),
+        check_step(target, staged=staged),
         migrate.step(version, _policy(target, options), new_migrations, run_migrations),
         Step("switch", f"switch {site.current} to {version}{was}", go, back),
     ]
@@ -199,3 +243,22 @@ def _point_previous(site: Site, was: str, version: str, tell: steps.Listener) ->
 
 def _policy(target: Target, options: SwitchOptions) -> str:
     return "run" if options.migrate else target.install.migrations
+
+
+def link_static(site: Site, manifest: Manifest) -> Step[SwitchingRun]:
+    """Plan to link the hashed static files of a release that will be in the site by then."""
+
+    def do(run: SwitchingRun) -> str:
+        linked = static.link(site, manifest)
+        run.linked = linked.added
+        for path in linked.taken:
+            run.tell(
+                steps.Warned(
+                    f"{site.static / path} stays another release's, which has other content",
+                    "give it a name that is not like a hash's, or the hash of what it holds",
+                )
+            )
+        return f"{len(linked.added)} new, {linked.there} there already"
+
+    summary = f"link the hashed static files of {manifest.reference} into {site.static}"
+    return Step("static", summary, do, lambda run: static.unlink(site, run.linked))

@@ -98,8 +98,13 @@ def check_digest(artifact: Artifact, wanted: str) -> None:
         )
 
 
-def check_signature(artifact: Artifact, site: Site) -> str:
-    """Refuse what nobody signed whom the site's own settings allow to; return who signed it.
+def check_signature(site: Site, called: str, content: bytes, made: bytes | None) -> None:
+    """Refuse what none of the signers in the site's own settings has signed.
+
+    Args:
+        called: what messages call the artifact.
+        content: the manifest.
+        made: its signature; None where it has none.
 
     Raises:
         ConfigurationError: the settings are wrong.
@@ -107,10 +112,9 @@ def check_signature(artifact: Artifact, site: Site) -> str:
         ArtifactRejected: it is not signed, or not by one of them.
     """
     signers = site_settings.load(site).signers
-    if not signers:
-        return ""
-    with opening.naming(artifact.name):
-        return signature.verify(artifact.content, artifact.signature, Path(signers))
+    if signers:
+        with opening.naming(called):
+            signature.verify(content, made, Path(signers))
 
 
 def check_same_version(artifact: Artifact, site: Site) -> None:
@@ -140,7 +144,7 @@ def check_sequence(target: Target, live: Live) -> None:
             f"{target.reference} is older than the live {live.version}: "
             f"sequence {own} instead of {live.sequence}",
             hint=f"`artifact rollback` goes back to what is in {target.site.root}; "
-            "--allow-downgrade installs it all the same",
+            "--allow-downgrade makes it live all the same",
         )
 
 

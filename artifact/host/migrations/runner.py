@@ -257,7 +257,7 @@ def _refuse(outcome: MigrationOutcome) -> None:
     first = outcome.refused[0]
     more = f", and {len(outcome.refused) - 1} more" if len(outcome.refused) > 1 else ""
     hint = (
-        f"--allow-unsafe {first.name} lets it through; --only-safe leaves it; "
+        f"--allow-unsafe {first.name} lets it through; `artifact migrate --only-safe` leaves it; "
         "best remove what uses it in one release and migrate in the next"
     )
     if not first.reversible and first.name not in {

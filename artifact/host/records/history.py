@@ -20,7 +20,7 @@ _PASSING = frozenset({"checked", "live"})
 
 _BRINGING = frozenset({"install", "stage", "switch"})
 """Commands that make a release the newest one."""
-_NO_LONGER_STAGED = frozenset({"live", "failed", "rolled-back", "removed"})
+_NO_LONGER_STAGED = frozenset({"failed", "rolled-back", "removed"})
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -92,19 +92,25 @@ def tell_of(lines: Iterable[Line]) -> dict[str, Record]:
 
 
 def staged(site: Site) -> list[str]:
-    """Return the releases that were staged and have not been switched to since, the newest last."""
+    """Return the releases that wait for a switch, the one staged last at the end.
+
+    A release that became good waits no more, nor do those that were staged before it.
+    """
     staging: dict[str, str] = {}
-    waiting: dict[str, None] = {}
+    waiting: list[str] = []
     for line in journal.read(site.journal):
         if line.event == "began" and line.command == "stage":
             staging[line.run] = line.version
         elif line.event == "over" and line.code == 0 and line.run in staging:
             version = staging[line.run]
-            waiting.pop(version, None)
-            waiting[version] = None
-        elif line.event == "release" and line.state in _NO_LONGER_STAGED:
-            waiting.pop(line.version, None)
-    return list(waiting)
+            waiting = [*(one for one in waiting if one != version), version]
+        elif line.event == "release" and line.version in waiting:
+            if line.state == "good":
+                waiting = waiting[waiting.index(line.version) + 1 :]
+            elif line.state in _NO_LONGER_STAGED:
+                waiting.remove(line.version)
+    there = versions_on_disk(site) if waiting else []
+    return [version for version in waiting if version in there]
 
 
 def good_before(records: dict[str, Record], live: str) -> list[Record]:

@@ -59,9 +59,10 @@ def recorded(
         with suppress(Exception):
             told(steps.RunOver(record.run, command, code, text, seconds))
 
+    run = SiteRun(steps.everybody(record.hear, *listeners), record=record, lock=lock)
     try:
         told(steps.RunBegan(record.run, command, str(site.root), version, previous))
-        yield SiteRun(steps.everybody(record.hear, *listeners), record, lock)
+        yield run
     except MigrationHalfDone as error:
         _note(record, error)
         over(error.code, error.message)  # no command can take that back
@@ -84,8 +85,9 @@ def recorded(
         )
         over(refused.code, refused.message)
         raise refused from error
-    _end(record, told)
-    tell_over(0, "done")
+    with run.held, signals.ignored():
+        _end(record, told)
+        tell_over(0, "done")
 
 
 def _begin(site: Site, **facts: str) -> Journal:

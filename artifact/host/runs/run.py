@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from artifact import steps
 from artifact.host.processes.activate import Switch
 from artifact.host.records.journal import Journal
 
 
-class SiteRun(steps.Run):
+class SiteRun(steps.Run, kw_only=True):
     """A run under the site's lock, in the site's journal."""
 
     record: Journal
@@ -18,9 +16,9 @@ class SiteRun(steps.Run):
     begin while a child of one that was killed still migrates."""
 
 
-class SwitchingRun(SiteRun):
+class SwitchingRun(SiteRun, kw_only=True):
     """A run that makes another release live."""
 
     switch: Switch
-    linked: tuple[str, ...] = msgspec.field(default=())
+    linked: tuple[str, ...] = ()
     """What it has added below the site's `static/`."""

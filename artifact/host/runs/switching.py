@@ -70,7 +70,9 @@ def carry_out(plan: Plan, lock: int, tell: steps.Listener) -> None:
             recorded.tell(warning)
         problem.refuse(plan.problems, plan.refusal, recorded.tell)
         switch = Switch(plan.old, plan.target, recorded.tell)
-        run = SwitchingRun(recorded.tell, recorded.record, lock, switch)
+        run = SwitchingRun(
+            recorded.tell, recorded.held, record=recorded.record, lock=lock, switch=switch
+        )
         with _explained(plan, switch):
             for stage in plan.stages:
                 steps.run(stage, run)

@@ -20,6 +20,22 @@ ANEW = "`artifact rollback`, then install it again: what is not live is unpacked
 _HINT = "install another version: what runs now is not what was installed"
 
 
+def staged_fault(release: Release, shared: Sequence[str]) -> str:
+    """Return how a release on the disk differs from what was unpacked; "" when it does not.
+
+    Files with the size and the time they were unpacked with are believed.
+    """
+    try:
+        listed = {one.name: _listed(release, one.name) for one in release.manifest.components}
+    except (OSError, ArtifactRejected) as error:
+        return str(error)
+    environment = listed.pop(ENVIRONMENT_COMPONENT, None)
+    found = tree.difference(release.environment, [environment]) if environment else ""
+    time, besides = release.manifest.created, links.besides_artifact(shared)
+    found = found or tree.difference(release.directory, listed.values(), besides=besides, time=time)
+    return found or links.link_fault(release.directory, shared)
+
+
 def problems(release: Release, shared: Sequence[str]) -> Iterator[Problem]:
     """Find what differs; reads all of both trees.
 

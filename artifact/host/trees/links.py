@@ -60,9 +60,22 @@ def link(
             replaced.append(path)
             files.remove_tree(at)
         at.parent.mkdir(parents=True, exist_ok=True)
-        # releases/VERSION/a/b -> three up is the site
-        at.symlink_to("../" * (path.count("/") + 2) + f"shared/{path}")
+        at.symlink_to(_target(path))
     return replaced
+
+
+def link_fault(release: Path, shared: Sequence[str]) -> str:
+    """Return the first shared path that is no link in a release; "" where all are."""
+    for path, _ in shared_paths(shared):
+        at = release / path
+        if not at.is_symlink() or os.readlink(at) != _target(path):
+            return f"{path} is not the link to shared/{path}"
+    return ""
+
+
+def _target(path: str) -> str:
+    # releases/VERSION/a/b -> three up is the site
+    return "../" * (path.count("/") + 2) + f"shared/{path}"
 
 
 def _make_for(owner: tuple[int, int], shared: Path, path: str) -> None:

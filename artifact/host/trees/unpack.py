@@ -49,7 +49,8 @@ def release_fault(artifact: Artifact, site: Site, shared: tuple[str, ...]) -> st
     besides = links.besides_artifact(shared)
     tocs = [artifact.toc(name) for name in of_release(artifact)]
     time = artifact.manifest.created
-    return tree.difference(path, tocs, besides=besides, time=time)
+    different = tree.difference(path, tocs, besides=besides, time=time)
+    return different or links.link_fault(path, shared)
 
 
 def of_release(artifact: Artifact) -> tuple[str, ...]:
@@ -161,6 +162,8 @@ def _describe(artifact: Artifact, site: Site, paths: ReleasePaths) -> None:
             os.link(there[component.name], path)
         except (KeyError, OSError):
             files.write_new(path, toc.encode(artifact.toc(component.name).groups), mode=0o444)
+    if artifact.signature is not None:
+        files.write_new(paths.signature, artifact.signature, mode=0o444)
     files.write_new(paths.manifest, artifact.content, mode=0o444)
 
 

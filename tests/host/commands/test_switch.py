@@ -7,7 +7,7 @@ import os
 import subprocess
 
 from artifact.host.commands import prune
-from artifact.host.records import history
+from artifact.host.records import history, journal
 from artifact.manifest import Install
 from surroundings.waiting import await_
 from tests.host import interrupted
@@ -177,3 +177,95 @@ def test_both_answer_in_json(machine: Machine) -> None:
     assert planned["problems"] == []
     assert (done["command"], done["release"], done["previous"]) == ("switch", "1", "")
     assert [step["name"] for step in done["steps"]] == ["check", "migrations", "switch", "finish"]
+
+
+def test_what_changed_since_it_was_staged_is_refused_and_staged_again(machine: Machine) -> None:
+    assert machine.install(machine.build("1", install=NONE)).returncode == 0
+    assert stage(machine, "2").returncode == 0
+    code = machine.site.release("2") / "lazy.py"
+    code.chmod(0o644)
+    code.write_text("VERSION = 'evil'\n")
+    refused = switch(machine)
+    assert refused.returncode == 5
+    assert "pages-2 is not as it was staged: lazy.py" in refused.stderr
+    assert live(machine) == "1"
+    assert stage(machine, "2").returncode == 0
+    assert switch(machine).returncode == 0
+    assert code.read_text() == 'VERSION = "2"\n'
+
+
+def test_a_shared_path_that_a_server_adds_later_is_linked_before_the_switch(
+    machine: Machine,
+) -> None:
+    assert stage(machine, "1").returncode == 0
+    machine.site.settings.write_text('[install]\nrestart = "none"\nshared = ["media/"]\n')
+    refused = switch(machine)
+    assert refused.returncode == 5
+    assert "media is not the link to shared/media" in refused.stderr
+    assert stage(machine, "1").returncode == 0
+    assert switch(machine).returncode == 0
+    assert (machine.site.current / "media").resolve() == machine.site.shared / "media"
+
+
+def test_signers_that_a_server_adds_later_are_asked_at_the_switch(machine: Machine) -> None:
+    assert stage(machine, "1").returncode == 0
+    signers = machine.directory / "signers"
+    signers.write_text("")
+    machine.site.settings.write_text(f'signers = "{signers}"\n[install]\nrestart = "none"\n')
+    refused = switch(machine)
+    assert refused.returncode == 4, refused.stderr
+    assert "is not signed" in refused.stderr
+    assert live(machine) == ""
+
+
+def test_what_became_live_waits_no_more_nor_what_was_staged_before_it(machine: Machine) -> None:
+    for version in ("1", "2", "3"):
+        assert stage(machine, version).returncode == 0
+    assert switch(machine, "2").returncode == 0
+    assert history.staged(machine.site) == ["3"]
+    again = switch(machine, "2")
+    assert (again.returncode, "pages-2 is already live in" in again.stderr) == (0, True)
+    assert machine.install(machine.build("3", install=NONE)).returncode == 0
+    assert history.staged(machine.site) == []
+
+
+def test_a_release_whose_check_fails_at_the_switch_stays_staged(machine: Machine) -> None:
+    assert stage(machine, "1").returncode == 0
+    python = machine.site.release("1").resolve() / "virtualenv" / "bin" / "python"
+    broken = python.resolve()
+    machine.site.variables.write_text("no line at all\n")
+    assert switch(machine).returncode in {2, 5}, broken
+    assert history.staged(machine.site) == ["1"]
+    machine.site.variables.write_text("")
+    assert switch(machine).returncode == 0
+
+
+def test_staging_that_died_when_all_was_done_is_finished(machine: Machine) -> None:
+    path = str(machine.build("1", install=NONE))
+    struck = interrupted.strike(
+        "SIGKILL", "ended:check", "install", "--stage", path, env=machine.variables()
+    )
+    assert struck.returncode == -9, struck.stderr
+    recovered = machine.run("recover", str(machine.site.root))
+    assert "finished the interrupted stage of 1" in recovered.stdout
+    assert history.staged(machine.site) == ["1"]
+    assert switch(machine).returncode == 0
+
+
+def test_a_signal_after_the_commit_does_not_call_it_stopped(machine: Machine) -> None:
+    path = str(machine.build("1", install=NONE))
+    struck = interrupted.strike(
+        "SIGTERM", "ended:finish", "install", path, "--probation", "0s", env=machine.variables()
+    )
+    assert struck.returncode == 0, struck.stderr
+    assert (live(machine), state(machine, "1")) == ("1", "good")
+    last = journal.last_run(machine.site.journal)
+    assert last is not None
+    assert last.over is not None
+    assert last.over.code == 0
+
+
+def test_migrations_belong_to_the_switch(machine: Machine) -> None:
+    refused = stage(machine, "1", "--migrate")
+    assert refused.returncode == 2
+    assert "--stage runs no migrations" in refused.stderr

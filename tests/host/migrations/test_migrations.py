@@ -382,7 +382,7 @@ def test_an_install_lists_stops_at_or_runs_what_is_pending(shop: Shop) -> None:
 
     def follow(policy: str, version: str = "1", options: MigrationOptions | None = None) -> str:
         said.clear()
-        run = SiteRun(said.append, record, lock)
+        run = SiteRun(said.append, record=record, lock=lock)
         return migrate.follow_policy(shop.site, version, policy, options or MigrationOptions(), run)
 
     try:
