@@ -196,6 +196,8 @@ def become(argv: Sequence[str], env: Mapping[str, str]) -> None:
         os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - a list, no shell
     except OSError as error:
         raise ProgramMissing(argv, f"cannot be started: {error.strerror}") from error
+    except ValueError as error:  # as in `_popen`
+        raise ProgramMissing(argv, f"cannot be started: {error}") from error
 
 
 def in_sbin(program: str) -> str:
@@ -257,6 +259,8 @@ def _popen(
     except OSError as error:
         missing = error.filename or argv[0]
         raise ProgramMissing(argv, f"cannot be started: {missing}: {error.strerror}") from error
+    except ValueError as error:  # a NUL byte in a word or a variable
+        raise ProgramMissing(argv, f"cannot be started: {error}") from error
     finally:
         os.close(feed)
 

@@ -39,6 +39,13 @@ def test_a_program_that_is_missing_is_named() -> None:
         process.run(["no-such-program"])
 
 
+def test_what_no_program_can_be_given_is_a_failure_to_start_it() -> None:
+    with pytest.raises(process.ProgramMissing, match="embedded null byte"):
+        process.run(["true"], env={"A": "a\0b"})
+    with pytest.raises(process.ProgramMissing, match="embedded null byte"):
+        process.become(["true", "\0"], {})
+
+
 def test_a_child_that_takes_too_long_is_ended_with_its_own_children(tmp_path: Path) -> None:
     mark = tmp_path / "grandchild"
     script = f"sleep 300 & echo $! > {mark}; echo waiting; wait"

@@ -20,12 +20,12 @@ def list_pending(site: Site, found: Release, tell: steps.Listener) -> tuple[str,
     """Return what is pending: the lines that the command `list` prints.
 
     Raises:
-        Refused: it fails.
+        Refused: it fails, or cannot be read.
     """
     commands = found.manifest.migration_commands
     assert commands is not None, "the release has no commands for migrations"
+    argv = _words(found, "list", commands.list)
     try:
-        argv = shlex.split(commands.list)
         ran = application.run(site, found, argv, capture=True, timeout=_LIST_SECONDS, tell=tell)
     except process.ChildFailed as error:
         raise Refused(
@@ -37,12 +37,22 @@ def list_pending(site: Site, found: Release, tell: steps.Listener) -> tuple[str,
     return tuple(line.strip() for line in ran.stdout.splitlines() if line.strip())
 
 
-def run(site: Site, found: Release, tell: steps.Listener) -> None:
-    """Run what is pending.
+def words_of_run(found: Release) -> list[str]:
+    """Return the command `run`, which runs what is pending.
 
     Raises:
-        process.ChildFailed: the command `run` fails.
+        Refused: it cannot be read.
     """
     commands = found.manifest.migration_commands
     assert commands is not None, "the release has no commands for migrations"
-    application.run(site, found, shlex.split(commands.run), timeout=None, tell=tell)
+    return _words(found, "run", commands.run)
+
+
+def _words(found: Release, key: str, command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise Refused(f"{found.manifest.reference}: migrations.{key}: {error}") from error
+    if not words:
+        raise Refused(f"{found.manifest.reference}: migrations.{key}: it is empty")
+    return words

@@ -182,10 +182,11 @@ def _commanded(
     names = commands.list_pending(site, found, tell)
     if not names:
         return MigrationOutcome()
+    argv = commands.words_of_run(found)
     for name in names:
         record.add("applied", step=APPLYING, text=f"default: {name}")
     try:
-        commands.run(site, found, tell)
+        application.run(site, found, argv, timeout=None, tell=tell)
     except process.ChildFailed as error:
         text = f"running the migrations of {found.manifest.reference} failed: {error.reason}"
         hint = "`artifact migrations` shows what is still pending"

@@ -43,7 +43,8 @@ def respond(ours: Dict[str, str], probe: str, request: Dict[str, Any]) -> None:
     """Answer; whatever the probe raises, an exit too, is told as "broken"."""
     texts.update(ours)
     sys.meta_path.append(_Loader())
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
+    # A text with a lone surrogate, as a name of a file may have it, is no JSON.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace") as channel:
         os.dup2(2, 1)
         try:
             module = importlib.import_module(f"{_PACKAGE}.{probe}")
@@ -51,7 +52,7 @@ def respond(ours: Dict[str, str], probe: str, request: Dict[str, Any]) -> None:
             found = module.answer(request)
         except BaseException as error:
             found = {"broken": broken(error)}
-        json.dump(found, channel)
+        json.dump(found, channel, ensure_ascii=False)
 
 
 def broken(error: BaseException) -> str:

@@ -115,13 +115,17 @@ def ask(
 
     Raises:
         Refused: the application does not load.
-        process.ChildFailed: the interpreter does not start, died or took too long.
+        process.ChildFailed: the interpreter does not start, died, took too long or did not answer.
     """
     argv, text = _program(release, probe, request)
     ran = run(site, release, argv, stdin=text, capture=True, timeout=timeout, tell=tell)
     # A .pth file may have printed something before the probe could keep others from that.
     answer = ran.stdout.rpartition("\n")[2]
-    broken = msgspec.json.decode(answer, type=_Broken).broken
+    try:
+        broken = msgspec.json.decode(answer, type=_Broken).broken
+    except msgspec.DecodeError as error:
+        # The application ended the probe, or forked, so that two have answered.
+        raise process.ChildFailed(argv, "did not answer as it should", ran.tail) from error
     if broken:
         raise Refused(
             f"{release.manifest.reference} does not load: {broken}",

@@ -72,5 +72,10 @@ def application_variables(site: Site) -> dict[str, str]:
                 f"{site.variables}:{number}: expected KEY=value",
                 hint="no `export`, no spaces in the name, one variable a line",
             )
+        if "\0" in value:
+            raise ConfigurationError(
+                f"{site.variables}:{number}: a variable cannot hold a NUL byte",
+                hint="is the file in UTF-16? write it in UTF-8",
+            )
         found[name.strip()] = value.strip()
     return found

@@ -175,6 +175,39 @@ def test_an_application_that_does_not_load_is_a_sentence(shop: Shop) -> None:
         assert "bug in artifact" not in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("import os; os._exit(0)", "did not answer as it should"),
+        ("import os; os.fork()", ""),
+        (r"raise OSError('no file \udcff')", "OSError: no file ?"),
+    ],
+    ids=["it ends the probe", "two answer", "no JSON can hold it"],
+)
+def test_an_application_that_keeps_the_probe_from_answering_is_a_sentence(
+    shop: Shop, line: str, said: str
+) -> None:
+    shop.release("1", FIRST)
+    (shop.site.release("1") / "settings.py").write_text(line)
+    failed = shop.run("migrations")
+    assert failed.returncode == 5, failed.stderr
+    assert said in failed.stderr
+
+
+def test_recovery_ends_though_the_application_does_not_answer(shop: Shop) -> None:
+    shop.release("1", FIRST)
+    (shop.site.release("1") / "settings.py").write_text("import os; os._exit(0)")
+    died = journal.begin(shop.site.journal, command="migrate", version="1", digest="", previous="1")
+    died.add("applied", step="applying", version="1", text="default: shop.0001_initial")
+    recovered = shop.run("recover")
+    assert recovered.returncode == 0, recovered.stderr
+    assert "it had begun shop.0001_initial: " in recovered.stdout
+    run = journal.last_run(shop.site.journal)
+    assert run is not None
+    assert run.over is not None
+    assert run.over.code == 8
+
+
 def test_one_that_fails_says_what_has_become_of_the_others(
     on: Callable[[Settings], Shop], postgresql: Settings
 ) -> None:

@@ -211,3 +211,21 @@ sys.exit(3 if done.suffix else 0)
     failed = shop.run("migrations")
     assert failed.returncode == 5
     assert "`python schema.py pending` exited with status 3" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        (MigrationCommands(list="echo 'x", run="true"), "migrations.list: No closing quotation"),
+        (MigrationCommands(list="echo x", run="true 'x"), "migrations.run: No closing quotation"),
+        (MigrationCommands(list=" ", run="true"), "migrations.list: it is empty"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_refused_before_it_counts_as_begun(
+    shop: Shop, commands: MigrationCommands, said: str
+) -> None:
+    shop.place("1", {}, migration_commands=commands)
+    failed = shop.run("migrate")
+    assert failed.returncode == 5, failed.stderr
+    assert said in failed.stderr
+    assert '"applied"' not in shop.site.journal.read_text()

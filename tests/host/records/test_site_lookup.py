@@ -164,6 +164,13 @@ def test_the_env_file_is_lines_and_not_shell(tmp_path: Path) -> None:
     }
 
 
+def test_a_nul_byte_in_the_env_file_is_named_by_its_line(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.variables.write_text("A=1\nSECRET=hunter\0two\n")
+    with pytest.raises(ConfigurationError, match=r"env:2: a variable cannot hold a NUL byte$"):
+        settings.application_variables(site)
+
+
 def test_the_examples_in_the_documentation_are_settings(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
     examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
