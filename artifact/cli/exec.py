@@ -17,8 +17,9 @@ from artifact.host.records import find
     "--worker", "number", type=click.IntRange(0), help="Which worker; even and odd ones take turns."
 )
 @click.option("--trial", "version", hidden=True, help="Serve a release on a private socket.")
+@click.option("--parent", type=int, default=0, hidden=True, help="Who a trial is to end with.")
 def command(
-    *, site: str, name: str, slot: int | None, number: int | None, version: str | None
+    *, site: str, name: str, slot: int | None, number: int | None, version: str | None, parent: int
 ) -> None:
     """Run a process of the live release; supervisor calls this.
 
@@ -27,7 +28,7 @@ def command(
     found = find.find_site(site, maybe_later=True)
     try:
         if version is not None:
-            launch.become_trial(found, name, version)
+            launch.become_trial(found, name, version, parent)
         if slot is not None:
             launch.become_slot(found, name, slot)
         launch.become_worker(found, name, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -76,6 +77,7 @@ def _try_server(site: Site, manifest: Manifest, name: str) -> str:
 @contextmanager
 def _booted(site: Site, manifest: Manifest, name: str) -> Iterator[process.Child]:
     arguments = ["exec", str(site.root), "--process", name, "--trial", manifest.version]
+    arguments += ["--parent", str(os.getpid())]
     site.failures.mkdir(mode=0o700, exist_ok=True)
     log = site.failures / f"{manifest.version}-{name}.log"
     socket = site.health_socket(name, launch.TRIAL)

@@ -6,6 +6,7 @@ release's modules, nor anything follow `current` while it serves.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -71,9 +72,13 @@ def become_worker(site: Site, name: str, number: int | None = None) -> None:
     _serve(site, name, version, slot=None, called=called, number=number)
 
 
-def become_trial(site: Site, name: str, version: str) -> None:
-    """Become a small server of any release, on a private socket alone."""
-    _serve(site, name, version, slot=TRIAL, called=TRIAL)
+def become_trial(site: Site, name: str, version: str, parent: int = 0) -> None:
+    """Become a small server of any release, on a private socket alone.
+
+    Args:
+        parent: the process that started us; we end when it has ended. 0 for whoever that is.
+    """
+    _serve(site, name, version, slot=TRIAL, called=TRIAL, parent=parent or os.getppid())
 
 
 def _serve(
@@ -84,6 +89,7 @@ def _serve(
     slot: int | str | None,
     called: int | str,
     number: int | None = None,
+    parent: int = 0,
 ) -> None:
     """Become a process of a release.
 
@@ -91,7 +97,9 @@ def _serve(
         number: tells a worker from its like.
         slot: gets the sockets of this slot; None for one that listens by itself, or not at all.
         called: under which name it leaves word of what it became; "" leaves none.
+        parent: with whom a trial ends.
     """
+    _keep_to_ourselves()
     lease = _lease(site, version)
     found = releases.read(site, version)
     described = _process(found, name)
@@ -117,7 +125,7 @@ def _serve(
     os.set_inheritable(lease, True)  # noqa: FBT003 - it has no name
     os.chdir(found.directory)
     # Now, for the site's user may not be able to read, and so to import, anything of ours.
-    end_with_parent = _ending_with_parent() if slot == TRIAL else _nothing
+    end_with_parent = _ending_with(parent) if slot == TRIAL else _nothing
     _drop_privileges(user)
     end_with_parent()
     _become([_reachable(word, draining) for word in argv], environment)
@@ -224,18 +232,33 @@ def _drop_privileges(user: pwd.struct_passwd) -> None:
     os.setuid(user.pw_uid)
 
 
-def _ending_with_parent() -> Callable[[], None]:
+def _ending_with(parent: int) -> Callable[[], None]:
     """Return what has the kernel send TERM when the install that tries a release is killed."""
     import ctypes  # only the trial of a release needs it
 
     library = ctypes.CDLL(None)
-    # prctl(2): PR_SET_PDEATHSIG; it survives exec, but not a change of user, so it comes last.
-    return lambda: library.prctl(1, signal.SIGTERM, 0, 0, 0)
+
+    def end_with_parent() -> None:
+        # prctl(2): PR_SET_PDEATHSIG; it survives exec, but not a change of user, so it comes last.
+        library.prctl(1, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # killed before that: nobody will send it
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return end_with_parent
 
 
 def _nothing() -> None: ...
 
 
+def _keep_to_ourselves() -> None:
+    """Have nothing that our caller left open reach the application, which is another user's."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that lists them
+                os.set_inheritable(int(name), False)  # noqa: FBT003 - it has no name
+
+
 def _sleep() -> None:
-    """Hold what we were given and do nothing, in half a megabyte instead of Python's ten."""
+    """Hold the socket and do nothing, in half a megabyte instead of Python's ten."""
+    _keep_to_ourselves()
     process.become(["sleep", "infinity"], variables.everything())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -153,3 +154,28 @@ def test_what_was_tried_ends_with_an_install_that_is_killed(machine: Machine) ->
             return True
 
     await_("the end of what was tried", gone)
+
+
+def test_what_is_still_starting_ends_with_an_install_that_is_killed(machine: Machine) -> None:
+    """It asks the kernel for a signal when its parent dies, and the parent is dead by then."""
+    root = str(machine.site.root).encode()
+
+    def started() -> list[int]:
+        """Return who has been started in the site for a trial, or serves in it by now."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes()
+                if root in words and (b"--trial" in words or b"gunicorn" in words):
+                    found.append(int(path.parent.name))
+        return found
+
+    child = machine.popen("install", str(machine.build("1", install=Install(restart="none"))))
+    await_("the start of the trial", started)
+    child.kill()
+    child.communicate()
+    try:
+        await_("the end of what was started", lambda: not started())
+    finally:
+        for pid in started():
+            os.kill(pid, signal.SIGKILL)

@@ -233,6 +233,24 @@ def test_the_sites_user_need_not_reach_where_we_are_installed(
     assert output == b"nobody\n" + servers.DRAINING.read_bytes()
 
 
+def test_what_the_caller_left_open_does_not_reach_the_application(machine: Machine) -> None:
+    install = Install(restart="none")
+    processes = {"web": Process(command="ls -l /proc/self/fd")}
+    done = machine.install(machine.build("1", processes=processes, install=install))
+    assert done.returncode == 0, done.stderr
+    with Path("/etc/passwd").open() as left:
+        child = subprocess.run(
+            [ARTIFACT, "exec", str(machine.site.root), "--process", "web"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            pass_fds=(left.fileno(),),
+            text=True,
+        )
+    assert child.returncode == 0, child.stderr
+    assert str(machine.site.lease("1")) in child.stdout
+    assert "/etc/passwd" not in child.stdout
+
+
 def test_exec_works_with_no_environment_at_all(machine: Machine) -> None:
     installed(machine, "1")
     child = subprocess.run(
