@@ -130,10 +130,11 @@ def read(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    user: pwd.struct_passwd | None = None,
     timeout: float | None = 60,
 ) -> str:
     """Run a program and return its stdout; raises as `run`."""
-    return run(argv, cwd=cwd, env=env, capture=True, timeout=timeout).stdout
+    return run(argv, cwd=cwd, env=env, user=user, capture=True, timeout=timeout).stdout
 
 
 class Child(msgspec.Struct, frozen=True):

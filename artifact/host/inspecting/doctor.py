@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -111,8 +110,7 @@ def _checks(
         yield "store", _store(site, release)
     if manifest:
         python = manifest.python
-        interpreter = chain(preflight.interpreter(python), preflight.readable(site, python))
-        yield "interpreter", interpreter
+        yield "interpreter", preflight.interpreter(site, python)
         yield "glibc", preflight.glibc(python)
         yield "nginx", _nginx(site, manifest, nginx_directory)
     if release and target:

@@ -55,7 +55,6 @@ def problems(facts: Facts, *, artifact_command: str) -> list[Problem]:
     return [
         *problems_of_release(facts.target, artifact_command),
         *_space(facts),
-        *(readable(facts.site, facts.manifest.python) if facts.target.managed else ()),
         *_content(facts),
     ]
 
@@ -68,7 +67,7 @@ def problems_of_release(target: Target, artifact_command: str = "") -> list[Prob
     """
     return [
         *rights(target.site),
-        *interpreter(target.manifest.python),
+        *interpreter(target.site, target.manifest.python),
         *glibc(target.manifest.python),
         *shared_files(target.site, target.install.shared),
         *application(target.site),
@@ -130,14 +129,22 @@ def room(site: Site, components: Sequence[Component], fetched: int = 0) -> Itera
         )
 
 
-def interpreter(wanted: Python) -> Iterator[Problem]:
-    """Find whether the interpreter that the environment was compiled for is not here."""
+def interpreter(site: Site, wanted: Python) -> Iterator[Problem]:
+    """Find whether the interpreter that the environment was compiled for is not here.
+
+    The artifact names it, so it runs as the site's user, who has to reach it.
+    """
+    try:
+        user = user_of(site)
+    except ConfigurationError:
+        return  # said elsewhere
     path = wanted.interpreter
     try:
-        answer = process.read([path, "-I", "-c", _PROBE], env={}, timeout=30)
+        argv = [path, "-I", "-c", _PROBE]
+        answer = process.read(argv, cwd=Path("/"), env={}, user=user, timeout=30)
         name, version, abi = json.loads(answer)
-    except (process.ChildFailed, ValueError) as error:
-        yield Problem(
+    except (process.ChildFailed, ValueError, TypeError) as error:
+        yield _unreachable(user, wanted) or Problem(
             f"the application's interpreter {path} does not work here: {error}",
             f"install {wanted.implementation} {wanted.version} at that path",
         )
@@ -151,20 +158,20 @@ def interpreter(wanted: Python) -> Iterator[Problem]:
         )
 
 
-def readable(site: Site, wanted: Python) -> Iterator[Problem]:
-    """Find whether the processes' user cannot reach the interpreter; root always can."""
+def _unreachable(user: pwd.struct_passwd, wanted: Python) -> Problem | None:
+    """Find which directory keeps the processes' user from an interpreter that is there."""
     try:
-        user = user_of(site)
         real = Path(wanted.interpreter).resolve(strict=True)
-    except (ConfigurationError, OSError):
-        return  # said elsewhere
+    except OSError:
+        return None
     closed = next((one for one in reversed(real.parents) if not has_rights(user, one, 0o1)), None)
-    if closed is not None:
-        yield Problem(
-            f"{user.pw_name}, who the processes run as, cannot reach the interpreter {real}: "
-            f"{closed} is closed to others",
-            f"install the interpreter where all can read it, or: chmod a+x {closed}",
-        )
+    if closed is None:
+        return None
+    return Problem(
+        f"{user.pw_name}, who the processes run as, cannot reach the interpreter {real}: "
+        f"{closed} is closed to others",
+        f"install the interpreter where all can read it, or: chmod a+x {closed}",
+    )
 
 
 def has_rights(user: pwd.struct_passwd, path: Path, wanted: int) -> bool:

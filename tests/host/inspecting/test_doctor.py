@@ -351,11 +351,28 @@ def test_an_interpreter_that_the_processes_user_cannot_reach_is_found(tmp_path: 
     python.parent.mkdir(mode=0o700)
     python.touch()
     wanted = msgspec.structs.replace(example().python, interpreter=str(python))
-    (problem,) = preflight.readable(site, wanted)
+    (problem,) = preflight.interpreter(site, wanted)
     assert f"cannot reach the interpreter {python}: {python.parent} is closed" in problem.text
     assert f"chmod a+x {python.parent}" in problem.hint
     python.parent.chmod(0o711)
-    assert list(preflight.readable(site, wanted)) == []
+    (problem,) = preflight.interpreter(site, wanted)
+    assert "Permission denied" in problem.text, "it is reached, and is no program"
+
+
+@pytest.mark.skipif(not ROOT, reason="only root runs processes as another user")
+def test_the_interpreter_that_an_artifact_names_is_not_run_as_root(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents[:-2]):
+        parent.chmod(0o755)
+    site, python = Site(tmp_path / "site"), tmp_path / "python"
+    site.root.mkdir()
+    site.settings.write_text('user = "nobody"\n')
+    python.write_text('#!/bin/sh\nprintf \'["%s", "3", "abi"]\' "run by $(/usr/bin/id -un)"\n')
+    python.chmod(0o755)
+    wanted = msgspec.structs.replace(example().python, interpreter=str(python))
+    (problem,) = preflight.interpreter(site, wanted)
+    assert f"{python} is run by nobody 3 (abi)" in problem.text
+    site.settings.write_text('user = "nobody-at-all"\n')
+    assert list(preflight.interpreter(site, wanted)) == []
 
 
 # supervisor
