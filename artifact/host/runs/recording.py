@@ -47,11 +47,7 @@ def recorded(
     record = _begin(site, command=command, version=version, digest=digest, previous=previous)
     began = time.monotonic()
     told = steps.everybody(*listeners)
-
-    def over(code: int, text: str) -> None:
-        with suppress(OSError):
-            record.over(code, text)
-        tell_over(code, text)
+    run = SiteRun(steps.everybody(record.hear, *listeners), record=record, lock=lock)
 
     def tell_over(code: int, text: str) -> None:
         seconds = time.monotonic() - began
@@ -59,45 +55,53 @@ def recorded(
         with suppress(Exception):
             told(steps.RunOver(record.run, command, code, text, seconds))
 
-    run = SiteRun(steps.everybody(record.hear, *listeners), record=record, lock=lock)
     try:
         told(steps.RunBegan(record.run, command, str(site.root), version, previous))
         yield run
-    except MigrationHalfDone as error:
-        _note(record, error)
-        over(error.code, error.message)  # no command can take that back
-        raise
-    except RollbackFailed as error:
-        _note(record, error)
-        tell_over(error.code, error.message)
-        raise
-    except ArtifactError as error:
-        over(error.code, error.message)
-        raise
-    except Stopped as stop:
-        with signals.ignored():
-            over(stop.code, f"stopped by {stop.name}")
-        raise
-    except OSError as error:
-        # What fails in steps is put into words there.
-        refused = Refused(
-            f"{error}; nothing live has changed", hint="repair that, then repeat this command"
-        )
-        over(refused.code, refused.message)
-        raise refused from error
+    except BaseException as error:
+        raised = _refusal(error) if isinstance(error, OSError) else error
+        with run.held, signals.ignored():
+            code, text = _ending(raised)
+            with suppress(OSError):
+                _close(record, raised, code, text)
+            tell_over(code, text)
+        if raised is error:
+            raise
+        raise raised from error
     with run.held, signals.ignored():
         _end(record, told)
         tell_over(0, "done")
 
 
+def _refusal(error: OSError) -> Refused:
+    """Put into words what the disk said; what fails in steps is put into words there."""
+    return Refused(
+        f"{error}; nothing live has changed", hint="repair that, then repeat this command"
+    )
+
+
+def _ending(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of a run that did not end well, and why."""
+    if isinstance(error, ArtifactError):
+        return error.code, error.message
+    if isinstance(error, Stopped):
+        return error.code, f"stopped by {error.name}"
+    return 1, f"a bug: {error!r}"
+
+
+def _close(record: Journal, error: BaseException, code: int, text: str) -> None:
+    """Write down how the run ended; recovery looks into one that stays open."""
+    if isinstance(error, RollbackFailed):
+        record.hear(steps.Warned(text))
+        if not isinstance(error, MigrationHalfDone):
+            return  # the next command tries again to go back; no command can a half migration
+    if isinstance(error, ArtifactError | Stopped):
+        record.over(code, text)
+
+
 def _begin(site: Site, **facts: str) -> Journal:
     with files.disk_errors(f"the journal {site.journal} cannot be written", site.private):
         return journal.begin(site.journal, **facts)
-
-
-def _note(record: Journal, error: ArtifactError) -> None:
-    with suppress(OSError):
-        record.hear(steps.Warned(error.message))
 
 
 def _end(record: Journal, tell: steps.Listener) -> None:
