@@ -128,7 +128,7 @@ def _is_idle(connection: Any) -> bool:
 
 def end_with_master() -> None:
     """Have a worker drain when its master is killed; it would serve the old release for ever."""
-    import ctypes
+    import ctypes  # only in a worker, when it has been forked
 
     # prctl(2): PR_SET_PDEATHSIG.
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
