@@ -220,7 +220,7 @@ def whole(site: Site, version: str, artifacts: dict[str, Path]) -> None:
         fault = unpack.environment_fault(opened, site)
         if fault != "":
             raise Broken(f"the environment of {version}: {fault or 'missing'}")
-        fault = unpack.release_fault(opened, site, ("media/",))
+        fault = unpack.release_fault(opened, site, opened.manifest.install.shared)
         if fault != "":
             raise Broken(f"release {version}: {fault or 'missing'}")
         # The comparison above believes times and sizes; a disk that lost power may not be believed.
