@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -150,7 +150,7 @@ class Sites(RuleBasedStateMachine):
         self.killed(events, "prune", str(self.machine.site.root))
         self.recovers()
         # How far it came, only the disk tells; but nothing else may be gone.
-        wanted = Model(**vars(self.model))
+        wanted = replace(self.model, good=set(self.model.good))
         wanted.pruned(1)
         there = set(history.versions_on_disk(self.machine.site))
         assert set(wanted.order) <= there <= set(self.model.order)
