@@ -199,5 +199,5 @@ def _arriving(facts: Facts) -> Iterator[Step[SwitchingRun]]:
         )
     else:
         yield Step("reuse-release", f"reuse the release {release}", lambda _run: "the same")
-    if manifest.static and facts.target.install.static == "shared":
+    if facts.target.shares_static:
         yield switch.link_static(site, manifest)

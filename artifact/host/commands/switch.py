@@ -69,7 +69,7 @@ def plan(site: Site, version: str, options: SwitchOptions) -> Plan:
         return described
     check_policies(target, live, options)
     _check_signature(release, target)
-    linking = (link_static(site, release.manifest),) if _shares_static(target) else ()
+    linking = (link_static(site, release.manifest),) if target.shares_static else ()
     return msgspec.structs.replace(
         described,
         stages=(linking, steps_of(target, release.digest, live, options, staged=True)),
@@ -105,16 +105,12 @@ def _check_signature(release: Release, target: Target) -> None:
 
 def _content(release: Release, target: Target) -> Iterator[Problem]:
     """Find what has changed in a release since it was staged."""
-    fault = content.staged_fault(release, target.install.shared)
+    fault = content.staged_fault(target.site, release, target.install.shared)
     if fault:
         yield Problem(
             f"{target.reference} is not as it was staged: {fault}",
             "`artifact install --stage` of its file stages it again",
         )
-
-
-def _shares_static(target: Target) -> bool:
-    return bool(target.manifest.static) and target.install.static == "shared"
 
 
 def _staged(site: Site, wanted: str) -> str:

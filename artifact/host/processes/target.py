@@ -53,6 +53,11 @@ class Target(msgspec.Struct, frozen=True):
         """Return what the process manager calls the program of a process: "accounting-web"."""
         return program_name(self.manifest.name, process)
 
+    @property
+    def shares_static(self) -> bool:
+        """Tell whether its hashed static files are served together with those of others."""
+        return bool(self.manifest.static) and self.install.static == "shared"
+
     def in_slots(self, process: str) -> bool:
         """Tell whether two releases of a process share a socket while they change."""
         return self.install.restart == "slots" and servers.takes_slots(self.processes[process])
