@@ -143,7 +143,8 @@ def _plan(facts: Facts, options: InstallOptions, *, read_migrations: bool) -> In
         stages = (arriving, (switch.check_step(target),))
     else:
         before = old.manifest if old is not None else None
-        news = preview.new_migrations(before, facts.artifact, judged=read_migrations)
+        texts = preview.in_artifact(facts.artifact) if read_migrations else preview.untold
+        news = preview.new_migrations(before, facts.manifest, texts)
         stages = (arriving, switch.steps_of(target, digest, live, options, news))
     problems = preflight.problems(facts, artifact_command=options.command)
     return msgspec.structs.replace(described, stages=stages, problems=tuple(problems))

@@ -11,7 +11,7 @@ from artifact.errors import Refused, UsageError
 from artifact.host.commands import migrate, prune, recover
 from artifact.host.inspecting import observe, preflight, status
 from artifact.host.inspecting.observe import Live
-from artifact.host.migrations import runner
+from artifact.host.migrations import preview, runner
 from artifact.host.processes import check
 from artifact.host.processes import target as targets
 from artifact.host.processes.target import Target
@@ -46,10 +46,38 @@ def plan(site: Site, version: str, options: SwitchOptions) -> Plan:
     """Say what a switch would do, and what stands in its way; changes nothing.
 
     Args:
-        version: the staged release; "" for the newest one.
+        version: the staged release; "" for the one that was staged last.
 
     Raises:
         Refused: nothing is staged, or a policy says no.
+    """
+    return _plan(site, version, options, read_migrations=True)
+
+
+def switch(site: Site, version: str, options: SwitchOptions, tell: steps.Listener) -> Plan:
+    """Make a staged release live.
+
+    Raises:
+        Refused: nothing is staged, or a check said no; nothing live changed.
+        Locked: another run is at work.
+        ReleaseFailed: the new release failed, and the old one is live again.
+        RollbackFailed: going back failed as well.
+    """
+    doing = f"switching {site.root}"
+    with files.locked(site.lock, doing=doing, wait=options.wait, tell=tell) as lock:
+        recover.recover(site, tell)
+        planned = _plan(site, version, options, read_migrations=False)
+        if planned.stages:
+            switching.carry_out(planned, lock, tell)
+        return planned
+
+
+def _plan(site: Site, version: str, options: SwitchOptions, *, read_migrations: bool) -> Plan:
+    """Write the plan.
+
+    Args:
+        read_migrations: tell from their text what new migrations do. A run tells that from the
+            databases, and better.
     """
     live = observe.observe_live(site)
     already = version == live.version != "" and live.state == "good"
@@ -69,30 +97,15 @@ def plan(site: Site, version: str, options: SwitchOptions) -> Plan:
         return described
     check_policies(target, live, options)
     _check_signature(release, target)
+    before = old.manifest if old is not None else None
+    texts = preview.in_directory(release.directory) if read_migrations else preview.untold
+    news = preview.new_migrations(before, release.manifest, texts)
     linking = (link_static(site, release.manifest),) if target.shares_static else ()
     return msgspec.structs.replace(
         described,
-        stages=(linking, steps_of(target, release.digest, live, options, staged=True)),
+        stages=(linking, steps_of(target, release.digest, live, options, news, staged=True)),
         problems=(*preflight.problems_of_release(target), *_content(release, target)),
     )
-
-
-def switch(site: Site, version: str, options: SwitchOptions, tell: steps.Listener) -> Plan:
-    """Make a staged release live.
-
-    Raises:
-        Refused: nothing is staged, or a check said no; nothing live changed.
-        Locked: another run is at work.
-        ReleaseFailed: the new release failed, and the old one is live again.
-        RollbackFailed: going back failed as well.
-    """
-    doing = f"switching {site.root}"
-    with files.locked(site.lock, doing=doing, wait=options.wait, tell=tell) as lock:
-        recover.recover(site, tell)
-        planned = plan(site, version, options)
-        if planned.stages:
-            switching.carry_out(planned, lock, tell)
-        return planned
 
 
 def _check_signature(release: Release, target: Target) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 from artifact.archive import checking, opening
@@ -35,20 +37,25 @@ _UNTOLD: dict[str, object] = {
 """What the verdicts ask an operation for, and its text does not tell."""
 
 
-def new_migrations(live: Manifest | None, artifact: Artifact, *, judged: bool) -> list[str]:
+Texts = Callable[[str, Collection[str]], Mapping[str, bytes]]
+"""Given an application's label and names of its migrations: name to text, where one is found."""
+
+
+def new_migrations(live: Manifest | None, manifest: Manifest, texts_of: Texts) -> list[str]:
     """Return the migrations that the live release has not, with what they do: "shop.0007 (safe)".
 
     What is pending, only the databases know; of what a dependency brings, only the name is known.
 
     Args:
-        judged: read what they do; an install tells that from the databases, and better.
+        texts_of: `in_artifact` or `in_directory`; `untold` where the databases will tell, and
+            better.
 
     Raises:
         ArtifactRejected: the artifact is damaged.
     """
     found: list[str] = []
-    for application, names in new_names(live, artifact.manifest).items():
-        texts = _texts(artifact, application, names) if judged else {}
+    for application, names in new_names(live, manifest).items():
+        texts = texts_of(application, names)
         fresh = verdicts.nothing_fresh()
         for name in names:
             risk = f" ({judge(texts[name], fresh)})" if name in texts else ""
@@ -91,8 +98,27 @@ def judge(text: bytes, fresh: Fresh) -> str:
     return SAFE
 
 
-def _texts(artifact: Artifact, label: str, names: Collection[str]) -> dict[str, bytes]:
-    """Read the migrations of an application from the artifact's code."""
+def untold(_label: str, _names: Collection[str]) -> dict[str, bytes]:
+    """Read nothing."""
+    return {}
+
+
+def in_directory(release: Path) -> Texts:
+    """Return what reads migrations in the directory of an unpacked release."""
+
+    def read(label: str, names: Collection[str]) -> dict[str, bytes]:
+        paths = [str(path) for path in release.rglob("migrations/*.py")]
+        return {name: Path(path).read_bytes() for path, name in _paths(paths, label, names).items()}
+
+    return read
+
+
+def in_artifact(artifact: Artifact) -> Texts:
+    """Return what reads migrations in an artifact that need not be unpacked."""
+    return partial(_read_artifact, artifact)
+
+
+def _read_artifact(artifact: Artifact, label: str, names: Collection[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     wanted: Mapping[str, str] = {}
 

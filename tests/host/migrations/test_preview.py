@@ -104,11 +104,17 @@ def test_the_plan_tells_the_risk_of_what_is_new(machine: Machine) -> None:
     new = machine.build("2", processes={}, install=quiet, migrations=after, files=more)
     planned = machine.install(new, "--plan")
     assert planned.returncode == 0, planned.stderr
-    told = planned.stdout.partition("new in it: ")[2].partition("\n")[0]
-    assert set(told.split(", ")) == {
+
+    def told(output: str) -> set[str]:
+        return set(output.partition("new in it: ")[2].partition("\n")[0].split(", "))
+
+    assert told(planned.stdout) == {
         "shop.0002_note (safe)",
         "shop.0003_drop (unsafe: RemoveField)",
         "shop.0004_python (unknown: RunPython)",
         "auth.0002_elsewhere",
     }
     assert not machine.site.release("2").exists()
+    assert machine.run("install", "--stage", str(new)).returncode == 0
+    switching = machine.run("switch", str(machine.site.root), "--plan")
+    assert told(switching.stdout) == told(planned.stdout)
