@@ -81,7 +81,7 @@ def _plan(site: Site, version: str, options: SwitchOptions, *, read_migrations: 
     """
     live = observe.observe_live(site)
     already = version == live.version != "" and live.state == "good"
-    release = releases.read(site, version if already else _staged(site, version))
+    release = releases.read(site, version if already else _staged(site, version, live))
     target = targets.of_manifest(site, release.manifest)
     old, warnings = live_target(site, live)
     described = Plan(
@@ -126,21 +126,19 @@ def _content(release: Release, target: Target) -> Iterator[Problem]:
         )
 
 
-def _staged(site: Site, wanted: str) -> str:
+def _staged(site: Site, wanted: str, live: Live) -> str:
     """Return the release that was staged last, or see that the wanted one was."""
     staged = history.staged(site)
-    if not staged:
-        raise Refused(
-            f"nothing is staged in {site.root}",
-            hint="`artifact install --stage FILE` stages a release, also one whose switch was "
-            "stopped or failed; `artifact rollback` goes back to an older one",
-        )
-    if wanted and wanted not in staged:
-        raise Refused(
-            f"{wanted} is not staged in {site.root}; there is: {', '.join(staged)}",
-            hint="`artifact install --stage` of its file stages it",
-        )
-    return wanted or staged[-1]
+    if wanted in staged:
+        return wanted
+    if staged and not wanted:
+        return staged[-1]
+    there = f"staged: {', '.join(staged)}" if staged else f"{live.version or 'nothing'} is live"
+    hint = "`artifact install --stage FILE` stages it, also one whose switch failed or was stopped"
+    if wanted in history.versions_on_disk(site):
+        hint = f"`artifact rollback {site.root} {wanted}` goes to it; {hint}"
+    what = f"{wanted} is not staged" if wanted else "nothing is staged"
+    raise Refused(f"{what} in {site.root}; {there}", hint=hint)
 
 
 def check_policies(target: Target, live: Live, options: SwitchOptions) -> None:

@@ -81,13 +81,16 @@ def test_the_release_staged_last_is_meant_or_the_one_that_is_named(machine: Mach
     unknown = switch(machine, "4")
     assert unknown.returncode == 5
     assert "4 is not staged in" in unknown.stderr
-    assert "there is: 2, 3" in unknown.stderr
+    assert "staged: 2, 3" in unknown.stderr
     assert switch(machine, "2").returncode == 0
     assert live(machine) == "2"
     assert history.staged(machine.site) == ["3"]
     assert switch(machine).returncode == 0
     assert live(machine) == "3"
-    assert switch(machine).returncode == 5
+    again = switch(machine)
+    assert again.returncode == 5
+    assert f"nothing is staged in {machine.site.root}; 3 is live" in again.stderr
+    assert f"artifact rollback {machine.site.root} 2" in switch(machine, "2").stderr
 
 
 def test_a_rollback_after_a_switch_goes_to_what_was_live_before(machine: Machine) -> None:
